@@ -1,0 +1,127 @@
+"""What a device said (Sample) and what the privacy gate made of it (Admitted or Withheld)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+Value = float | bool | str
+"""A point's value. Numbers are always float; a quantity fixes the type for ever."""
+
+
+class Reason(StrEnum):
+    """Why a value is absent; stored as `<point>_bad`, never as a number."""
+
+    TIMEOUT = "timeout"
+    OUT_OF_RANGE = "out_of_range"
+    DECODE = "decode"
+    STALE = "stale"
+    CLOCK_UNSYNCED = "clock_unsynced"
+    SENSOR_FAULT = "sensor_fault"
+    WARMING_UP = "warming_up"
+
+
+class Quality(StrEnum):
+    """How far a sample can be trusted as a whole; a field in the store, never a tag."""
+
+    GOOD = "good"
+    SUSPECT = "suspect"
+    """A value lies outside its plausible range, or moved faster than its maximal step."""
+    CLOCK_UNCERTAIN = "clock_uncertain"
+    """The gateway's clock was never synchronised in the boot that took this sample."""
+
+
+class DataClass(StrEnum):
+    """Whom a point concerns; drives topic, bucket, retention and consent."""
+
+    OPEN = "open"
+    """Room air, light, energy."""
+    GROUP = "group"
+    """Aggregates about people."""
+    PERSONAL = "personal"
+    """Attendance."""
+    SENSITIVE = "sensitive"
+    """Vitals."""
+    OPS = "ops"
+    """Health of the gateway itself."""
+
+
+PERSON_CLASSES = frozenset({DataClass.PERSONAL, DataClass.SENSITIVE})
+
+
+class Durability(StrEnum):
+    """When a sample must be safe from a sudden power cut."""
+
+    EVENT = "event"
+    """Fsynced before the device or person is answered; within 50 ms where nobody is answered."""
+    SAMPLE = "sample"
+    """Acknowledged as stored, or fsynced, within the window W."""
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A raw personal identifier, such as a card number. It never passes the gate and never prints itself."""
+
+    kind: str
+    """What the identifier is, such as `card`; part of the handle's input."""
+    identifier: str
+    """Canonical text of the identifier, such as ten upper-case hex digits."""
+
+    def __repr__(self) -> str:
+        return f"Subject(kind={self.kind!r}, identifier=<hidden>)"
+
+    __str__ = __repr__
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One poll of one device, or one event it sent: many points, one time."""
+
+    device: str
+    acquired_at_ns: int
+    """UTC nanoseconds of acquisition, by the gateway's clock; never restamped."""
+    values: dict[str, Value] = {}
+    bad: dict[str, Reason] = {}
+    """Points whose value is absent, each with its reason; disjoint from `values`."""
+    quality: Quality = Quality.GOOD
+    subject: Subject | None = None
+    resumed: bool = False
+    """The event may have begun before the link was opened (a card already lying on the reader)."""
+
+
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """A sample, or the part of one in a single class, that the gate lets pass. Only the gate makes it."""
+
+    device: str
+    acquired_at_ns: int
+    data_class: DataClass
+    purpose: str
+    durability: Durability
+    values: dict[str, Value]
+    bad: dict[str, Reason]
+    quality: Quality
+    handle: str | None
+    """Pseudonym of the subject, 32 hex digits; none where the data concern nobody."""
+    resumed: bool = False
+
+
+class WithheldReason(StrEnum):
+    """Why the gate kept something in the room."""
+
+    NO_POLICY = "no_policy"
+    NO_KEY = "no_key"
+    POLICY_EXPIRED = "policy_expired"
+    POLICY_NOT_YET_VALID = "policy_not_yet_valid"
+    CLASS_NOT_ALLOWED = "class_not_allowed"
+    PURPOSE_NOT_ALLOWED = "purpose_not_allowed"
+    NO_CONSENT = "no_consent"
+    NO_SUBJECT = "no_subject"
+    UNKNOWN_POINT = "unknown_point"
+    CLOCK_UNSYNCED = "clock_unsynced"
+
+
+class Withheld(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a sample that stays in the room: counted by reason, never stored, never named."""
+
+    device: str
+    data_class: DataClass
+    reason: WithheldReason
