@@ -1,0 +1,1 @@
+"""Drivers: one folder per protocol, bytes to Samples; `links` holds the transports they share."""

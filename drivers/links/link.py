@@ -1,0 +1,81 @@
+"""Link: opened when first needed, reopened after a loss, one user at a time, in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from telemetry.errors import DeviceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from drivers.links.port import Port
+    from telemetry.counters import Counters
+
+
+class Link(ABC):
+    """A shared transport. `async with link.turn() as port` waits for its turn (first come, first served)."""
+
+    def __init__(self, name: str, counters: Counters, *, open_timeout_s: float = 2.0) -> None:
+        self.name = name
+        self._counters = counters
+        self._open_timeout_s = open_timeout_s
+        self._port: Port | None = None
+        self._lock = asyncio.Lock()
+        self.opened = 0
+        """How often the link was opened; a change means that devices on it may have been replaced."""
+
+    @abstractmethod
+    async def _open(self) -> Port:
+        """Return a new open port. Raises OSError or DeviceUnavailable."""
+
+    def seconds_on_wire(self, count: int) -> float:  # noqa: ARG002 - only slow links use it
+        """Return how long `count` bytes travel; 0 for links much faster than the devices on them."""
+        return 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the link is open now."""
+        return self._port is not None and self._port.is_open
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[Port]:
+        """Yield the open port, for this user alone. Raises DeviceUnavailable if it cannot be opened in time.
+
+        A turn that ends with the port lost leaves the link closed: the next turn reopens it.
+        """
+        async with self._lock:
+            if self._port is None:
+                self._port = await self._opened()
+            port = self._port
+            try:
+                yield port
+            finally:
+                if not port.is_open:
+                    self.drop()
+
+    def drop(self) -> None:
+        """Close the port so that the next turn opens a new one; for a port that is open but dead."""
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
+    async def close(self) -> None:
+        """Close the link for good; never raises."""
+        self.drop()
+        await asyncio.sleep(0)  # lets asyncio release the file descriptor
+
+    async def _opened(self) -> Port:
+        try:
+            async with asyncio.timeout(self._open_timeout_s):
+                port = await self._open()
+        except TimeoutError as error:
+            raise DeviceUnavailable(f"link {self.name} did not open in {self._open_timeout_s:g} s") from error
+        except OSError as error:
+            raise DeviceUnavailable(f"link {self.name} cannot be opened: {error}") from error
+        self.opened += 1
+        self._counters.add(f"link.{self.name}.opened")
+        return port

@@ -1,0 +1,94 @@
+"""Port: the open end of a link, as an asyncio protocol with a bounded receive buffer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from telemetry.errors import DeviceUnavailable
+
+if TYPE_CHECKING:
+    from telemetry.counters import Counters
+
+MAX_PENDING_BYTES: Final = 65536
+"""What a device may send unread; beyond it the oldest bytes are dropped and counted."""
+
+
+class Port(asyncio.Protocol):
+    """Bytes in and out of one open transport. Not for concurrent readers: a link's turn guards it."""
+
+    def __init__(self, name: str, counters: Counters) -> None:
+        self._name = name
+        self._counters = counters
+        self._pending = bytearray()
+        self._waiter: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._lost: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the transport is still there."""
+        return self._transport is not None and self._lost is None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport (called by asyncio)."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own contract
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Buffer `data` (called by asyncio)."""
+        self._pending += data
+        surplus = len(self._pending) - MAX_PENDING_BYTES
+        if surplus > 0:
+            del self._pending[:surplus]
+            self._counters.add(f"link.{self._name}.overrun_bytes", surplus)
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Remember why the transport went (called by asyncio)."""
+        self._lost = str(exc) if exc else "closed by the other end"
+        self._wake()
+
+    def write(self, data: bytes) -> None:
+        """Send `data`. Raises DeviceUnavailable if the port is lost."""
+        if self._transport is None or self._lost is not None or self._transport.is_closing():
+            raise self._unavailable()
+        self._transport.write(data)
+
+    async def receive(self) -> bytes:
+        """Return all bytes received since the last call, waiting for at least one; the caller sets the deadline.
+
+        Raises DeviceUnavailable if the port is lost and nothing is left to read.
+        """
+        while not self._pending:
+            if self._lost is not None:
+                raise self._unavailable()
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        data = bytes(self._pending)
+        self._pending.clear()
+        return data
+
+    def discard(self) -> int:
+        """Throw away what was received and not read; return how many bytes that was."""
+        count = len(self._pending)
+        self._pending.clear()
+        return count
+
+    def close(self) -> None:
+        """Close the transport at once, without waiting for unsent bytes."""
+        if self._transport is not None:
+            self._transport.abort()
+        if self._lost is None:
+            self._lost = "closed"
+            self._wake()
+
+    def _unavailable(self) -> DeviceUnavailable:
+        return DeviceUnavailable(f"link {self._name} is lost: {self._lost or 'not open'}")
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
