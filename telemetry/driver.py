@@ -62,3 +62,16 @@ class PushDriver(Driver, Protocol):
     def samples(self) -> AsyncIterator[Sample]:
         """Yield Samples as they come; ends only by an error. Raises DeviceUnavailable when the link is lost."""
         ...
+
+
+class SharedLink(Protocol):
+    """What the agent needs to know of a link; drivers use more of it (`drivers.links.Link`)."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the transport is open now."""
+        ...
+
+    async def close(self) -> None:
+        """Close it for good; never raises."""
+        ...

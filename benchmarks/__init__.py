@@ -1,0 +1,1 @@
+"""Figures, each beside its limit; `python -m benchmarks` runs them."""

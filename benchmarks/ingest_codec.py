@@ -1,0 +1,128 @@
+"""Ingest codec: payload → decoded → validated → line protocol, in values a second on one core.
+
+The limit is measured in the same run: the same JSON decoded to plain objects and its numbers formatted, no checks.
+Run `python -m benchmarks.ingest_codec`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from cloud_ingest.decode import Accepted, decode
+from cloud_ingest.line_protocol import LineEncoder
+from cloud_ingest.rows import RowMaker
+from telemetry.batch import SCHEMA, Batch, BatchSample, DeviceBlock, encode_batch, unpack
+from telemetry.sample import DataClass
+
+POINTS = {name: name for name in ("temperature", "humidity", "co2", "pm2_5", "noise", "illuminance")}
+TOPIC = "campus/v1/demo-school/gw-1/telemetry/open/live"
+TARGET = 500_000
+VALUES = 1_000
+
+
+def make_batches(count: int, *, start_ns: int) -> tuple[list[bytes], int]:
+    """Return payloads of about 1,000 values each (six a sample, ten devices), and the values in all."""
+    chance = random.Random(7)
+    payloads = []
+    samples = VALUES // len(POINTS) // 10
+    for number in range(count):
+        devices = [
+            DeviceBlock(
+                device=f"r{100 + device}-air",
+                room=f"r{100 + device}",
+                profile="modbus/multisensor_6in1@1.0.0",
+                measurement="environment",
+                quantities=POINTS,
+                samples=[
+                    BatchSample(
+                        acquired_at_ns=start_ns + (number * samples + index) * 1_000_000_000 + device,
+                        values={name: round(chance.uniform(1, 2000), 1) for name in POINTS},
+                    )
+                    for index in range(samples)
+                ],
+            )
+            for device in range(10)
+        ]
+        batch = Batch(
+            schema=SCHEMA,
+            site="demo-school",
+            gateway="gw-1",
+            epoch="0123456789abcdef",
+            number=number,
+            data_class=DataClass.OPEN,
+            devices=devices,
+        )
+        # Uncompressed, so that both loops do the same work; gzip is measured on its own.
+        payloads.append(encode_batch(batch))
+    return payloads, count * samples * 10 * len(POINTS)
+
+
+def _best(work: Callable[[], Any], rounds: int = 5) -> float:
+    times = []
+    for _ in range(rounds):
+        started = time.process_time()
+        work()
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def run() -> list[dict[str, Any]]:
+    """Return the figures: name, figure, unit, limit, ratio (figure ÷ limit)."""
+    start_ns = time.time_ns() - 86_400 * 1_000_000_000
+    payloads, values = make_batches(100, start_ns=start_ns)
+    plain_decoder = msgspec.json.Decoder()
+
+    def bare() -> None:
+        for payload in payloads:
+            document = plain_decoder.decode(payload)
+            "\n".join(
+                ",".join([f"{name}={value!r}" for name, value in sample["values"].items()])
+                for block in document["devices"]
+                for sample in block["samples"]
+            ).encode()
+
+    def ingest() -> None:
+        maker, encoder = RowMaker(), LineEncoder()
+        for payload in payloads:
+            decoded = decode(TOPIC, payload, maker)
+            if not isinstance(decoded, Accepted) or decoded.refused:
+                raise RuntimeError("the benchmark's own batch is refused")
+            encoder.encode(decoded.rows)
+
+    from telemetry.batch import pack
+
+    packed = [pack(payload) for payload in payloads]
+
+    def inflate() -> None:
+        for payload in packed:
+            unpack(payload)
+
+    limit = values / _best(bare)
+    figure = values / _best(ingest)
+    inflated = values / _best(inflate)
+    return [
+        {
+            "name": "ingest codec, decode + validate + line protocol",
+            "figure": round(figure),
+            "unit": "values/s/core",
+            "limit": round(limit),
+            "ratio": round(figure / limit, 2),
+        },
+        {
+            "name": "ingest codec with gzip payloads",
+            "figure": round(1 / (1 / figure + 1 / inflated)),
+            "unit": "values/s/core",
+            "limit": round(1 / (1 / limit + 1 / inflated)),
+            "ratio": round((1 / limit + 1 / inflated) / (1 / figure + 1 / inflated), 2),
+        },
+    ]
+
+
+if __name__ == "__main__":
+    for line in run():
+        print(line)
