@@ -27,9 +27,9 @@ def load_profile(profile_id: str, folders: Sequence[Path] = (SHIPPED,)) -> Devic
     Raises ConfigError listing every problem of the file, or the known ids if there is no such file.
     """
     for folder in folders:
-        path = (folder / profile_id).with_suffix(".toml")
-        if path.is_relative_to(folder) and ".." not in path.parts and path.is_file():
-            return read_profile(path, expected_id=profile_id)
+        # Looked up among those that are there: no name can lead out of the folder.
+        if profile_id in profile_ids(folder):
+            return read_profile(folder / f"{profile_id}.toml", expected_id=profile_id)
     known = sorted({name for folder in folders for name in profile_ids(folder)})
     raise ConfigError(
         [

@@ -46,5 +46,5 @@ def decode_ack(payload: bytes) -> Ack:
     """Return the acknowledgement in `payload`. Raises ProtocolError naming what is wrong."""
     try:
         return _decoder.decode(payload)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"acknowledgement cannot be decoded: {error}") from error

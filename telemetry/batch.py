@@ -110,7 +110,7 @@ def decode_batch(plain: bytes) -> Batch:
     """Return the batch of `plain` JSON. Raises ProtocolError naming the field that is wrong."""
     try:
         batch = _decoder.decode(plain)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"batch cannot be decoded: {error}") from error
     if batch.schema != SCHEMA:
         raise ProtocolError(f"schema {batch.schema!r} is not supported; this version reads {SCHEMA!r}")

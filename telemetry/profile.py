@@ -82,8 +82,9 @@ class Point:
         if quantity is None:
             msg = f"unknown quantity {self.quantity!r}; known: {', '.join(sorted(QUANTITIES))}"
             raise ValueError(msg)
-        if quantity.kind is not Kind.FLOAT and (self.physical or self.plausible or self.report or self.calibration):
-            msg = f"quantity {self.quantity!r} is not a number: it takes no range, report rule or calibration"
+        rules = (self.physical, self.plausible, self.max_step_per_s, self.report, self.calibration)
+        if quantity.kind is not Kind.FLOAT and any(rules):
+            msg = f"quantity {self.quantity!r} is not a number: it takes no range, step, report rule or calibration"
             raise ValueError(msg)
         return self
 

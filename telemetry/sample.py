@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -71,6 +72,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         return f"Subject(kind={self.kind!r}, identifier=<hidden>)"
 
     __str__ = __repr__
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("kind", self.kind), ("identifier", "<hidden>")]
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):

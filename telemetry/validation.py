@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,6 +21,8 @@ _MENDS: Final = {
     "missing_argument": "add the key",
     "missing_keyword_only_argument": "add the key",
 }
+_CREDENTIALS: Final = re.compile(r"//[^/]*@")
+"""User and password in an address: an error must not repeat them."""
 
 
 def problems_of(error: ValidationError, where: str, see: str) -> list[Problem]:
@@ -54,4 +57,6 @@ def _place(where: str, keys: tuple[int | str, ...]) -> str:
 
 def _text(message: str, given: object, kind: str) -> str:
     plain = message.removeprefix("Value error, ")
-    return plain if kind in _MENDS or isinstance(given, dict | list) else f"{plain} (it is {given!r})"
+    if kind in _MENDS or isinstance(given, dict | list):
+        return plain
+    return f"{plain} (it is {_CREDENTIALS.sub('//…@', repr(given))})"

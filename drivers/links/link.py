@@ -30,7 +30,7 @@ class Link(ABC):
 
     @abstractmethod
     async def _open(self) -> Port:
-        """Return a new open port. Raises OSError or DeviceUnavailable."""
+        """Return a new open port. Raises OSError, UnicodeError or DeviceUnavailable."""
 
     def seconds_on_wire(self, count: int) -> float:  # noqa: ARG002 - only slow links use it
         """Return how long `count` bytes travel; 0 for links much faster than the devices on them."""
@@ -48,9 +48,9 @@ class Link(ABC):
         A turn that ends with the port lost leaves the link closed: the next turn reopens it.
         """
         async with self._lock:
-            if self._port is None:
-                self._port = await self._opened()
-            port = self._port
+            if not self.is_open:
+                self.drop()  # lost while nobody had a turn
+            port = self._port = self._port or await self._opened()
             try:
                 yield port
             finally:
@@ -64,9 +64,11 @@ class Link(ABC):
             self._port = None
 
     async def close(self) -> None:
-        """Close the link for good; never raises."""
+        """Close the link for good; never raises. Whoever wants the port then, in whatever process, can have it."""
+        port = self._port
         self.drop()
-        await asyncio.sleep(0)  # lets asyncio release the file descriptor
+        if port is not None:
+            await port.released()
 
     async def _opened(self) -> Port:
         try:
@@ -74,7 +76,7 @@ class Link(ABC):
                 port = await self._open()
         except TimeoutError as error:
             raise DeviceUnavailable(f"link {self.name} did not open in {self._open_timeout_s:g} s") from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one, such as `a..b`
             raise DeviceUnavailable(f"link {self.name} cannot be opened: {error}") from error
         self.opened += 1
         self._counters.add(f"link.{self.name}.opened")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from telemetry.errors import DeviceUnavailable
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 MAX_PENDING_BYTES: Final = 65536
 """What a device may send unread; beyond it the oldest bytes are dropped and counted."""
+_RELEASE_S: Final = 1.0
 
 
 class Port(asyncio.Protocol):
@@ -24,6 +26,7 @@ class Port(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._lost: str | None = None
+        self._released = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
@@ -46,7 +49,8 @@ class Port(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remember why the transport went (called by asyncio)."""
-        self._lost = str(exc) if exc else "closed by the other end"
+        self._lost = self._lost or (str(exc) if exc else "closed by the other end")
+        self._released.set()
         self._wake()
 
     def write(self, data: bytes) -> None:
@@ -85,6 +89,12 @@ class Port(asyncio.Protocol):
         if self._lost is None:
             self._lost = "closed"
             self._wake()
+
+    async def released(self) -> None:
+        """Wait until a closed transport has given its port back; a driver that holds it for long is not waited for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_S):
+                await self._released.wait()
 
     def _unavailable(self) -> DeviceUnavailable:
         return DeviceUnavailable(f"link {self._name} is lost: {self._lost or 'not open'}")

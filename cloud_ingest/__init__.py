@@ -1,0 +1,1 @@
+"""MQTT in, database out: subscribe, decode, write, acknowledge. Only what is stored is acknowledged."""

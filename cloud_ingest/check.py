@@ -1,0 +1,148 @@
+"""`cloud-ingest check`: tries broker, stores and own files, and names every problem at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import aiomqtt
+import msgspec
+
+from cloud_ingest.broker import V5, V311, HungUp, VersionRefused, connect, subscribe
+from cloud_ingest.deadletter import FILE_NAME, DeadLetters
+from cloud_ingest.service import COUNTERS_NAME
+from cloud_ingest.stores.opening import open_store
+from telemetry.counters import Counters
+from telemetry.errors import AuthError, CampusError
+from telemetry.sample import DataClass
+from telemetry.topics import all_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cloud_ingest.settings import Settings
+
+_STORE_S: Final = 15.0
+_UNAVAILABLE: Final = 69
+_DROPS: Final = ("dropped", "shed", "refused", "conflicts", "poison", "unsent", "unfinished", "failed", "unrouted")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was tried."""
+
+    what: str
+    state: Literal["ok", "warning", "failed", "unavailable"]
+    detail: str
+
+
+async def run_checks(settings: Settings | None, data: Path) -> list[Finding]:
+    """Return what was found about broker, stores, dead letters and counters; without settings the files alone."""
+    findings: list[Finding] = []
+    if settings is not None:
+        tried = await asyncio.gather(
+            _broker(settings), *(_store(url, classes) for url, classes in _by_url(settings).items())
+        )
+        findings += [finding for found in tried for finding in found]
+    return findings + await asyncio.to_thread(_files, data)
+
+
+def _by_url(settings: Settings) -> dict[str, list[DataClass]]:
+    urls: dict[str, list[DataClass]] = {}
+    for data_class in DataClass:
+        urls.setdefault(settings.store.routes.get(data_class, settings.store.url), []).append(data_class)
+    return urls
+
+
+async def _broker(settings: Settings) -> list[Finding]:
+    return [await _try_broker(settings)]
+
+
+async def _try_broker(settings: Settings) -> Finding:
+    what = f"broker {settings.mqtt.url}"
+    # The running ingest's own name must not be taken over: the broker would throw it out.
+    mqtt = settings.mqtt.model_copy(update={"client_id": f"{settings.mqtt.client_id[:56]}-check"})
+    wanted = {"5": [V5], "3.1.1": [V311], "auto": [V5, V311]}[mqtt.protocol]
+    problem = ""
+    for protocol in wanted:
+        try:
+            client = await connect(mqtt, protocol, Counters())
+        except AuthError as error:
+            return Finding(what=what, state="failed", detail=f"{error}: correct username, password_file or cert_file")
+        except (VersionRefused, HungUp) as error:
+            problem = f"does not speak MQTT {mqtt.protocol} ({error}): set mqtt.protocol = auto"
+            continue
+        except (aiomqtt.MqttError, OSError, ValueError) as error:
+            return Finding(what=what, state="unavailable", detail=f"{error}: is it running, and is the URL right?")
+        try:
+            await subscribe(client, all_telemetry(mqtt.share_group or None), 0)
+        except (AuthError, aiomqtt.MqttError) as error:
+            return Finding(what=what, state="failed", detail=str(error))
+        finally:
+            with contextlib.suppress(aiomqtt.MqttError):
+                await client.__aexit__(None, None, None)
+        return Finding(what=what, state="ok", detail=f"MQTT {'5' if protocol is V5 else '3.1.1'}, may subscribe")
+    return Finding(what=what, state="failed", detail=problem)
+
+
+async def _store(url: str, classes: Sequence[DataClass]) -> list[Finding]:
+    store = open_store(url)
+    what = f"store {store.name}"
+    try:
+        async with asyncio.timeout(_STORE_S):
+            await store.prepare()
+            version = await store.health()
+    except TimeoutError:
+        return [Finding(what=what, state="unavailable", detail=f"no answer within {_STORE_S:g} s")]
+    except AuthError as error:
+        return [Finding(what=what, state="failed", detail=f"{error}: correct user, password or token")]
+    except CampusError as error:
+        return [Finding(what=what, state="unavailable", detail=str(error))]
+    finally:
+        await store.close()
+    findings = [Finding(what=what, state="ok", detail=version)]
+    for data_class in classes:
+        reason = store.capabilities.why_not(data_class)
+        if reason is not None:
+            detail = f"cannot keep class {data_class}: {reason}; set store.routes.{data_class}"
+            findings.append(Finding(what=what, state="warning", detail=detail))
+    return findings
+
+
+def _files(data: Path) -> list[Finding]:
+    findings: list[Finding] = []
+    if (data / FILE_NAME).is_file():
+        dead = DeadLetters(data / FILE_NAME, max_bytes=sys.maxsize, counters=Counters())
+        count, size = len(dead.entries()), dead.total_bytes()
+        dead.close()
+        detail = f"{count} letters, {size} bytes" + ("; see `cloud-ingest deadletter list`" if count else "")
+        findings.append(Finding(what="dead letters", state="warning" if count else "ok", detail=detail))
+    try:
+        counters = msgspec.json.decode((data / COUNTERS_NAME).read_bytes())["counters"]
+    except FileNotFoundError:
+        detail = f"{data} holds none: the ingest has not run with it"
+        return [*findings, Finding(what="counters", state="warning", detail=detail)]
+    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+        return [*findings, Finding(what="counters", state="failed", detail=f"cannot be read: {error}")]
+    for name, value in counters.items():
+        bad = value and any(mark in name for mark in _DROPS)
+        findings.append(Finding(what=f"counter {name}", state="warning" if bad else "ok", detail=str(value)))
+    return findings
+
+
+def show(findings: Sequence[Finding], *, as_json: bool) -> int:
+    """Print the findings; return the exit code: 0, 1 if one failed, 69 if something does not answer."""
+    if as_json:
+        document = [asdict(finding) for finding in findings]
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    else:
+        for finding in findings:
+            sys.stdout.write(f"{finding.state:>11}  {finding.what}: {finding.detail}\n")
+    states = {finding.state for finding in findings}
+    if "failed" in states:
+        return 1
+    return _UNAVAILABLE if "unavailable" in states else 0

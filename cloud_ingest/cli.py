@@ -1,0 +1,228 @@
+"""`cloud-ingest`: run, check, query, deadletter.
+
+Exit codes: 0 done, 1 a check failed, 2 wrong usage, 69 broker or store unavailable, 78 wrong settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+
+import typer
+
+from cloud_ingest.durations import parse_duration
+from telemetry.errors import AuthError, ConfigError, StoreBusy
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from cloud_ingest.settings import Settings
+    from telemetry.sample import DataClass
+
+UNAVAILABLE: Final = 69
+BAD_CONFIG: Final = 78
+_EPILOG: Final = (
+    "Exit codes: 0 done, 1 a check failed, 2 wrong usage, 69 broker or store unavailable, 78 wrong settings."
+)
+
+app = typer.Typer(
+    name="cloud-ingest",
+    help="Takes batches from the MQTT broker, stores them, and acknowledges only what is stored.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+letters_app = typer.Typer(help="Messages that could not be stored.", epilog=_EPILOG, no_args_is_help=True)
+app.add_typer(letters_app, name="deadletter")
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).")]
+MqttOption = Annotated[str | None, typer.Option("--mqtt", help="Broker: mqtt://host:port or mqtts://…")]
+StoreOption = Annotated[str | None, typer.Option("--store", help="sqlite:///path, influx1://… or influx2://…")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the ingest's own files.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    sys.stderr.write(f"cloud-ingest: {message}\n")
+    raise typer.Exit(code)
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run `work`, turning our errors into exit codes."""
+    try:
+        return asyncio.run(work)
+    except ConfigError as error:
+        _fail(BAD_CONFIG, str(error))
+    except AuthError as error:
+        _fail(UNAVAILABLE, f"credentials were refused: {error}")
+    except StoreBusy as error:
+        _fail(UNAVAILABLE, str(error))
+
+
+def _settings(config: Path | None, mqtt: str | None, store: str | None, data: Path | None) -> Settings:
+    from cloud_ingest.settings import load  # noqa: PLC0415 - heavy
+
+    flags: dict[str, Any] = {}
+    if mqtt is not None:
+        flags["mqtt"] = {"url": mqtt}
+    if store is not None:
+        flags["store"] = {"url": store}
+    if data is not None:
+        flags["data"] = data
+    try:
+        return load(config, flags)
+    except ConfigError as error:
+        _fail(BAD_CONFIG, str(error))
+
+
+@app.command(epilog=_EPILOG)
+def run(
+    config: ConfigOption = None, mqtt: MqttOption = None, store: StoreOption = None, data: DataOption = None
+) -> None:
+    """Take batches from the broker and store them, until SIGTERM."""
+    settings = _settings(config, mqtt, store, data)
+    from cloud_ingest.service import Service  # noqa: PLC0415 - heavy
+
+    logging.basicConfig(
+        level=settings.log.level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+    async def serve() -> None:
+        await Service(settings).run()
+
+    _run(serve())
+
+
+@app.command(epilog=_EPILOG)
+def check(
+    config: ConfigOption = None,
+    mqtt: MqttOption = None,
+    store: StoreOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try settings, broker, stores and own files; show counters. Names every problem at once."""
+    from cloud_ingest.check import run_checks, show  # noqa: PLC0415 - heavy
+
+    if config is None and mqtt is None and store is None and data is not None:
+        findings = _run(run_checks(None, data))
+    else:
+        settings = _settings(config, mqtt, store, data)
+        findings = _run(run_checks(settings, settings.data))
+    raise typer.Exit(show(findings, as_json=as_json))
+
+
+@app.command(epilog=_EPILOG)
+def query(  # noqa: PLR0917 - each is an option by name
+    store: Annotated[str, typer.Option("--store", help="Store URL.")],
+    measurement: Annotated[str, typer.Option("--measurement", help="Such as environment or attendance.")],
+    last: Annotated[str, typer.Option("--last", help="How far back, such as 1h; 0 or all for everything.")] = "1h",
+    every: Annotated[str | None, typer.Option("--every", help="Means by time bucket, such as 1m.")] = None,
+    field: Annotated[list[str] | None, typer.Option("--field", help="Only this field; may be repeated.")] = None,
+    where: Annotated[list[str] | None, typer.Option("--where", help="tag=value; may be repeated.")] = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Print stored rows by time."""
+    from cloud_ingest.output import write_records  # noqa: PLC0415 - heavy
+    from cloud_ingest.stores.base import Record, Selection  # noqa: PLC0415
+    from cloud_ingest.stores.opening import open_store  # noqa: PLC0415
+
+    if form not in ("table", "csv", "json"):
+        raise typer.BadParameter(f"{form!r} is none of table, csv, json", param_hint="--format")
+    pairs = [tuple(text.split("=", 1)) for text in where or []]
+    if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004 - tag and value
+        raise typer.BadParameter("write tag=value", param_hint="--where")
+    try:
+        since_ns = None if last in ("0", "all") else time.time_ns() - parse_duration(last)
+        every_ns = None if every is None else parse_duration(every)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    selection = Selection(
+        measurement=measurement,
+        since_ns=since_ns,
+        every_ns=every_ns,
+        fields=tuple(field or ()),
+        where=tuple((tag, value) for tag, value in pairs),
+    )
+
+    async def read() -> list[Record]:
+        opened = open_store(store)
+        try:
+            return await opened.query(selection)
+        finally:
+            await opened.close()
+
+    write_records(_run(read()), form)  # type: ignore[arg-type]
+
+
+@letters_app.command("list", epilog=_EPILOG)
+def list_letters(data: Annotated[Path, typer.Option("--data")], as_json: JsonOption = False) -> None:
+    """List dead letters, oldest first."""
+    from cloud_ingest.lettercli import list_all  # noqa: PLC0415 - heavy
+
+    _run(list_all(data, as_json=as_json))
+
+
+@letters_app.command("show", epilog=_EPILOG)
+def show_letter(
+    number: Annotated[int, typer.Argument(help="Number of the letter.")],
+    data: Annotated[Path, typer.Option("--data")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show one dead letter with its content."""
+    from cloud_ingest.lettercli import show_one  # noqa: PLC0415 - heavy
+
+    raise typer.Exit(_run(show_one(data, number, as_json=as_json)))
+
+
+@letters_app.command("replay", epilog=_EPILOG)
+def replay_letters(
+    data: Annotated[Path, typer.Option("--data")],
+    numbers: Annotated[list[int] | None, typer.Argument(help="Numbers of letters; none means all.")] = None,
+    config: ConfigOption = None,
+    store: Annotated[
+        str | None, typer.Option("--store", envvar="CAMPUS_INGEST_STORE__URL", help="Store URL, without --config.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try to store dead letters again; those that are stored are removed."""
+    from cloud_ingest.lettercli import replay  # noqa: PLC0415 - heavy
+
+    routes: dict[DataClass, str] = {}
+    if config is not None:
+        settings = _settings(config, None, store, data)
+        store, routes = settings.store.url, settings.store.routes
+    if store is None:
+        raise typer.BadParameter("give --store or --config")
+    raise typer.Exit(_run(replay(data, store, routes, numbers or [], as_json=as_json)))
+
+
+@letters_app.command("purge", epilog=_EPILOG)
+def purge_letters(
+    data: Annotated[Path, typer.Option("--data")],
+    numbers: Annotated[list[int] | None, typer.Argument(help="Numbers of letters.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all letters.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove dead letters for good."""
+    from cloud_ingest.lettercli import purge  # noqa: PLC0415 - heavy
+
+    if not numbers and not everything:
+        raise typer.BadParameter("name letters, or say --all")
+    _run(purge(data, numbers or [], everything=everything, as_json=as_json))
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

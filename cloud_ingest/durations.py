@@ -1,0 +1,25 @@
+"""Durations as people write them: `90s`, `5m`, `1h`, `7d`."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_FORM: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_UNIT_NS: Final = {
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+    "d": 86_400_000_000_000,
+    "w": 604_800_000_000_000,
+}
+
+
+def parse_duration(text: str) -> int:
+    """Return nanoseconds, at least 1. Raises ValueError naming the form."""
+    found = _FORM.fullmatch(text.strip())
+    duration = round(float(found[1]) * _UNIT_NS[found[2]]) if found else 0
+    if duration < 1:
+        raise ValueError(f"{text!r} is not a duration such as 500ms, 90s, 5m, 1h or 7d")
+    return duration

@@ -1,0 +1,51 @@
+"""The ingest's own files, seen memory and dead letters, written in groups by one thread at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloud_ingest.deadletter import DeadLetters, Letter
+    from cloud_ingest.decode import Identity
+    from cloud_ingest.seen import Entry, Seen
+    from telemetry.counters import Counters
+
+_log = logging.getLogger(__name__)
+_RETRY_S: Final = 2.0
+
+
+class Files:
+    """Shared by all writers."""
+
+    def __init__(self, *, seen: Seen, dead: DeadLetters, counters: Counters) -> None:
+        self.seen = seen
+        self._dead = dead
+        self._counters = counters
+        self._lock = asyncio.Lock()
+
+    async def commit(self, letters: Sequence[Letter]) -> None:
+        """Return when `letters` are on disk and identities claimed so far are known after a restart.
+
+        A full disk is waited out: nothing is acknowledged meanwhile, so nothing is lost.
+        """
+        async with self._lock:
+            changes = self.seen.take_changes()
+            while True:
+                try:
+                    # Shielded: a thread cannot be cancelled, and two of them must not share the connections.
+                    await asyncio.shield(asyncio.to_thread(self._write, letters, changes))
+                except sqlite3.Error as error:
+                    self._counters.add("files.failed_commits")
+                    _log.error("own files cannot be written (%s): free disk space; trying again", error)
+                    await asyncio.sleep(_RETRY_S)
+                else:
+                    return
+
+    def _write(self, letters: Sequence[Letter], changes: dict[Identity, Entry]) -> None:
+        self._dead.add(letters)
+        self.seen.commit(changes)

@@ -1,0 +1,44 @@
+"""From refused samples to dead letters: a letter is a message that can be replayed as it stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cloud_ingest.deadletter import Letter
+from telemetry.ack import Refused
+from telemetry.batch import Batch, encode_batch, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def for_samples(
+    topic: str, batch: Batch, refused: Mapping[int, str], payload: bytes | None = None
+) -> tuple[list[Letter], list[Refused]]:
+    """Return one letter and one refusal for each reason; with all samples refused alike, the letter is `payload`."""
+    by_reason: dict[str, list[int]] = {}
+    for index, reason in sorted(refused.items()):
+        by_reason.setdefault(reason, []).append(index)
+    total = sum(len(block.samples) for block in batch.devices)
+    letters: list[Letter] = []
+    refusals: list[Refused] = []
+    for reason, indices in by_reason.items():
+        whole = len(indices) == total
+        content = payload if whole and payload is not None else pack(encode_batch(_only(batch, set(indices))))
+        letters.append(Letter(topic=topic, payload=content, reason=reason))
+        refusals.append(Refused(batch=batch.number, samples=[] if whole else indices, reason=reason))
+    return letters, refusals
+
+
+def _only(batch: Batch, wanted: set[int]) -> Batch:
+    """Return the batch with those samples alone; identity and device descriptions stay."""
+    devices = []
+    first = 0
+    for block in batch.devices:
+        samples = [sample for index, sample in enumerate(block.samples, start=first) if index in wanted]
+        first += len(block.samples)
+        if samples:
+            devices.append(msgspec.structs.replace(block, samples=samples))
+    return msgspec.structs.replace(batch, devices=devices)

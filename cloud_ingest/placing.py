@@ -1,0 +1,91 @@
+"""Placing rows in a store: patient while it is busy, halving while it refuses, until each row is stored or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Final
+
+from cloud_ingest.stores.base import refusal
+from telemetry.errors import AuthError, ConfigError, StoreBusy, StoreRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+
+    from cloud_ingest.rows import Row
+    from cloud_ingest.stores.base import Store
+    from telemetry.counters import Counters
+    from telemetry.sample import DataClass
+
+_log = logging.getLogger(__name__)
+FIRST_WAIT_S: Final = 1.0
+LONGEST_WAIT_S: Final = 60.0
+
+
+class Placer:
+    """Puts rows into one store. `on_wait` is told each time how many seconds the next attempt is away."""
+
+    def __init__(
+        self,
+        store: Store,
+        counters: Counters,
+        *,
+        classes: Collection[DataClass],
+        on_wait: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._counters = counters
+        self._classes = classes
+        self._on_wait = on_wait
+        self._prepared = False
+
+    async def place(self, rows: Sequence[Row]) -> dict[int, str]:
+        """Return when each row is durable or in the answer: index → reason. Raises ConfigError only."""
+        refused: dict[int, str] = {}
+        spans = [(0, len(rows))] if rows else []
+        while spans:
+            first, end = spans.pop()
+            try:
+                refused.update({first + index: why for index, why in (await self._write(rows[first:end])).items()})
+            except StoreRejected as rejected:
+                if end - first == 1:
+                    refused[first] = str(rejected)[:300]
+                    continue
+                middle = (first + end) // 2
+                spans += [(middle, end), (first, middle)]
+                self._counters.add("writer.bisections")
+        return refused
+
+    async def _prepare(self) -> None:
+        """Meet the store for the first time: only now are its promises known for sure."""
+        await self._store.prepare()
+        for data_class in self._classes:
+            reason = self._store.capabilities.why_not(data_class)
+            if reason is not None:
+                raise ConfigError([refusal(self._store, data_class, reason)])
+        self._prepared = True
+
+    async def _write(self, rows: Sequence[Row]) -> dict[int, str]:
+        wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                if not self._prepared:
+                    await self._prepare()
+                outcome = await self._store.write(rows)
+            except StoreBusy as busy:
+                self._counters.add("writer.store_busy")
+                # Never earlier than the store asks, never all at once, never longer than the cap.
+                pause_s = min(max(busy.retry_after_s, wait_s * random.uniform(0.5, 1.0)), LONGEST_WAIT_S)  # noqa: S311
+                _log.warning("store %s is busy (%s); next attempt in %.1f s", self._store.name, busy, pause_s)
+                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            except AuthError as refused:
+                self._counters.add("writer.store_auth_refused")
+                pause_s = LONGEST_WAIT_S
+                _log.error(
+                    "store %s refuses our credentials (%s): mend them in the settings", self._store.name, refused
+                )
+            else:
+                return dict(outcome.refused)
+            await self._on_wait(pause_s)
+            await asyncio.sleep(pause_s)

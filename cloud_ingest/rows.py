@@ -1,0 +1,231 @@
+"""Rows, what a store is given; and how a batch becomes rows, one bad sample never stopping the rest."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import TYPE_CHECKING, Final, get_args, get_type_hints
+
+import msgspec
+
+from cloud_ingest.line_protocol import series_key
+from telemetry.profile import DeviceProfile
+from telemetry.quantities import QUANTITIES, Kind
+from telemetry.sample import PERSON_CLASSES, Quality, Value
+from telemetry.topics import NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from telemetry.batch import Batch, BatchSample, DeviceBlock
+
+MEASUREMENTS: Final = frozenset(get_args(get_type_hints(DeviceProfile)["measurement"]))
+NS: Final = 1_000_000_000
+YEAR_2020_NS: Final = 1_577_836_800 * NS
+_POINT: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_HANDLE: Final = re.compile(r"[0-9a-f]{32}")
+_RESERVED: Final = frozenset(
+    {"time", "time_ns", "site", "room", "device", "gateway", "subject", "quality", "simulated"}
+)
+_TYPES: Final[dict[Kind, type]] = {Kind.FLOAT: float, Kind.BOOL: bool, Kind.STRING: str}
+_CACHE_SIZE: Final = 20_000
+_MAX_TEXT: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A measurement and its tags; equal keys are the same series."""
+
+    key: str
+    """The series in line protocol: its identity."""
+    measurement: str = field(compare=False)
+    tags: tuple[tuple[str, str], ...] = field(compare=False)
+    """In the order of their keys."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One point in time of one series."""
+
+    series: Series
+    time_ns: int
+    fields: dict[str, Value]
+    sample: int = 0
+    """Index of the sample in its batch, so that a refusal can name it."""
+
+
+def make_series(measurement: str, tags: dict[str, str]) -> Series:
+    """Return the series of `measurement` and `tags`. Raises ValueError for what no store could write."""
+    ordered = tuple(sorted(tags.items()))
+    return Series(key=series_key(measurement, ordered), measurement=measurement, tags=ordered)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeWindow:
+    """Acquisition times that are believed."""
+
+    earliest_ns: int = YEAR_2020_NS
+    """Earlier ones pass only when the gateway itself calls its clock uncertain."""
+    future_ns: int = 86_400 * NS
+    """How far ahead of the ingest's clock a time may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What is the same for all samples of a device: its series and its points' types."""
+
+    series: Series
+    types: dict[str, type]
+    has_text: bool
+
+
+class RowMaker:
+    """Turns batches into rows; remembers series and types of the devices it has seen, bounded."""
+
+    def __init__(self, *, window: TimeWindow | None = None, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._window = window or TimeWindow()
+        self._now_ns = now_ns
+        self._plans: dict[tuple[object, ...], _Plan | str] = {}
+        self._subjects: dict[tuple[str, str], Series] = {}
+
+    def rows(self, batch: Batch) -> tuple[list[Row], dict[int, str]]:
+        """Return the rows of `batch`, and the refused samples: index in the batch → reason."""
+        rows: list[Row] = []
+        refused: dict[int, str] = {}
+        earliest = self._window.earliest_ns
+        latest = self._now_ns() + self._window.future_ns
+        persons = batch.data_class in PERSON_CLASSES
+        simulated = batch.simulated
+        good = Quality.GOOD
+        index = -1
+        for block in batch.devices:
+            plan = self._plan(batch, block)
+            if isinstance(plan, str):
+                refused.update(dict.fromkeys(range(index + 1, index + 1 + len(block.samples)), plan))
+                index += len(block.samples)
+                continue
+            types = plan.types
+            for sample in block.samples:
+                index += 1
+                values = sample.values
+                # The happy path stays short: what is wrong with a bad sample is found out afterwards.
+                for name, value in values.items():
+                    kind = types.get(name)
+                    if kind is not value.__class__ or (kind is float and not isfinite(value)):  # type: ignore[arg-type]
+                        break
+                else:
+                    if (
+                        earliest <= sample.acquired_at_ns <= latest
+                        and values
+                        and not sample.bad
+                        and sample.subject is None
+                        and sample.quality is good
+                        and not plan.has_text
+                    ):
+                        fields = {**values, "simulated": True} if simulated else values
+                        rows.append(Row(series=plan.series, time_ns=sample.acquired_at_ns, fields=fields, sample=index))
+                        continue
+                reason = self._why_bad(sample, types, persons=persons, latest=latest)
+                if reason is not None:
+                    refused[index] = reason
+                    continue
+                series = plan.series if sample.subject is None else self._with_subject(plan.series, sample.subject)
+                rows.append(
+                    Row(series=series, time_ns=sample.acquired_at_ns, fields=_fields(sample, simulated), sample=index)
+                )
+        return rows, refused
+
+    def _why_bad(self, sample: BatchSample, types: dict[str, type], *, persons: bool, latest: int) -> str | None:
+        """Return why the sample cannot be stored; none if it can. Never quotes a subject or a value."""
+        early = 0 if sample.quality is Quality.CLOCK_UNCERTAIN else self._window.earliest_ns
+        if not sample.values and not sample.bad:
+            return "sample holds neither values nor reasons"
+        if sample.acquired_at_ns < early:
+            return "acquired_at_ns lies before the believable window"
+        if sample.acquired_at_ns > latest:
+            return "acquired_at_ns lies in the future"
+        return _bad_subject(sample.subject, persons=persons) or _bad_point(sample, types)
+
+    def _plan(self, batch: Batch, block: DeviceBlock) -> _Plan | str:
+        key = (
+            batch.site,
+            batch.gateway,
+            block.device,
+            block.room,
+            block.measurement,
+            *block.quantities,
+            *block.quantities.values(),
+        )
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= _CACHE_SIZE:
+                self._plans.clear()
+            plan = self._plans[key] = _make_plan(batch, block)
+        return plan
+
+    def _with_subject(self, series: Series, subject: str) -> Series:
+        found = self._subjects.get((series.key, subject))
+        if found is None:
+            if len(self._subjects) >= _CACHE_SIZE:
+                self._subjects.clear()
+            found = make_series(series.measurement, {**dict(series.tags), "subject": subject})
+            self._subjects[series.key, subject] = found
+        return found
+
+
+def _bad_subject(subject: str | None, *, persons: bool) -> str | None:
+    if subject is None:
+        return None
+    if not persons:
+        return "subject is not allowed in this class"
+    return None if _HANDLE.fullmatch(subject) else "subject is not a handle of 32 hex digits"
+
+
+def _bad_point(sample: BatchSample, types: dict[str, type]) -> str | None:
+    for name in (*sample.values, *sample.bad):
+        if name not in types:
+            return f"point {name[:40]!r} has no quantity"
+    for name, value in sample.values.items():
+        if name in sample.bad:
+            return f"point {name!r} has a value and a reason for its absence"
+        if value.__class__ is not types[name]:
+            return f"point {name!r} must be {types[name].__name__}, not {type(value).__name__}"
+        if isinstance(value, float) and not isfinite(value):
+            return f"point {name!r} is not finite"
+        if isinstance(value, str) and (len(value) > _MAX_TEXT or "\0" in value):
+            return f"point {name!r} is a text over {_MAX_TEXT} characters, or holds NUL"
+    return None
+
+
+def _make_plan(batch: Batch, block: DeviceBlock) -> _Plan | str:
+    """Return the device's plan, or why none of its samples can be stored."""
+    if block.measurement not in MEASUREMENTS:
+        return f"measurement {block.measurement[:40]!r} is not known"
+    for what, name in (("device", block.device), ("room", block.room)):
+        if not NAME.fullmatch(name):
+            return f"{what} name {name[:70]!r} is not valid"
+    types: dict[str, type] = {}
+    for point, quantity in block.quantities.items():
+        if not _POINT.fullmatch(point) or point in _RESERVED or point.endswith("_bad"):
+            return f"point name {point[:40]!r} is not valid"
+        if quantity not in QUANTITIES:
+            return f"quantity {quantity[:40]!r} of point {point!r} is not known"
+        types[point] = _TYPES[QUANTITIES[quantity].kind]
+    tags = {"site": batch.site, "device": block.device}
+    if block.measurement == "gateway":
+        tags["gateway"] = batch.gateway
+    else:
+        tags["room"] = block.room
+    return _Plan(series=make_series(block.measurement, tags), types=types, has_text=str in types.values())
+
+
+def _fields(sample: BatchSample, simulated: bool) -> dict[str, Value]:
+    fields = dict(sample.values)
+    for name, reason in sample.bad.items():
+        fields[f"{name}_bad"] = reason.value
+    if sample.quality is not Quality.GOOD:
+        fields["quality"] = sample.quality.value
+    if simulated:
+        fields["simulated"] = True
+    return fields

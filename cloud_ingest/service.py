@@ -1,0 +1,209 @@
+"""The process: one TaskGroup, ready when subscribed, alive while it makes progress, gone within 5 s of SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from cloud_ingest.acks import Acknowledger
+from cloud_ingest.deadletter import FILE_NAME, DeadLetters
+from cloud_ingest.files import Files
+from cloud_ingest.intake import Intake
+from cloud_ingest.notify import notify, watchdog_period_s
+from cloud_ingest.rows import NS, RowMaker, TimeWindow
+from cloud_ingest.seen import Seen
+from cloud_ingest.settings import Settings, describe
+from cloud_ingest.stores.base import refusal
+from cloud_ingest.stores.opening import open_store
+from cloud_ingest.subscriber import Subscriber
+from cloud_ingest.writer import Writer
+from telemetry.counters import Counters
+from telemetry.errors import AuthError, ConfigError, Problem, StoreBusy
+from telemetry.sample import DataClass
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cloud_ingest.stores.base import Store
+
+_log = logging.getLogger(__name__)
+COUNTERS_NAME: Final = "counters.json"
+SEEN_NAME: Final = "seen.sqlite"
+_COUNTERS_EVERY_S: Final = 10.0
+_LOG_EVERY: Final = 6
+_PREPARE_S: Final = 5.0
+_DRAIN_S: Final = 3.0
+_STALLED_S: Final = 150.0
+"""Longer than any deadline or back-off of ours: then something hangs, and the watchdog may bite."""
+
+
+class _Stop(Exception):
+    """Ends the TaskGroup after a graceful stop."""
+
+
+class Service:
+    """Builds the parts from settings and runs them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.counters = Counters()
+        self.stop = asyncio.Event()
+        self._stores: dict[str, Store] = {}
+        self._refusals: dict[DataClass, str] = {}
+
+    async def run(self) -> None:
+        """Run until `stop` is set or SIGTERM or SIGINT comes. Raises ConfigError."""
+        data = self.settings.data
+        try:
+            data.mkdir(parents=True, exist_ok=True)
+            dead = DeadLetters(data / FILE_NAME, max_bytes=self.settings.deadletter.max_bytes, counters=self.counters)
+            seen = Seen(data / SEEN_NAME, per_gateway=self.settings.accept.remembered_batches)
+        except (OSError, sqlite3.Error) as error:
+            raise _unusable(data, error) from error
+        try:
+            await self._run(dead, seen)
+        finally:
+            for store in self._stores.values():
+                await store.close()
+            await asyncio.to_thread(seen.close)
+            dead.close()
+            write_counters(data, self.counters)
+            _log.info("stopped; counters: %s", self.counters.snapshot())
+
+    async def _run(self, dead: DeadLetters, seen: Seen) -> None:
+        settings = self.settings
+        subscriber = Subscriber(settings.mqtt, self.counters)
+        acks = Acknowledger(subscriber, self.counters)
+        maker = RowMaker(window=TimeWindow(future_ns=int(settings.accept.future_s * NS)))
+        intake = Intake(maker=maker, seen=seen, acks=acks, counters=self.counters)
+        files = Files(seen=seen, dead=dead, counters=self.counters)
+
+        by_class = await self._open_stores()
+
+        def writer(store: Store | None) -> Writer:
+            return Writer(
+                store=store,
+                classes=[c for c, name in by_class.items() if store and name == store.name],
+                files=files,
+                acks=acks,
+                counters=self.counters,
+                settings=settings.writer,
+                on_settled=intake.settled,
+            )
+
+        writers = {name: writer(store) for name, store in self._stores.items()}
+        filer = writer(None)
+        everyone = [*writers.values(), filer]
+        intake.route(filer=filer, routes={c: writers[name] for c, name in by_class.items()})
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+        _log.info("starting %s", describe(settings))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, one in (*writers.items(), ("letters", filer)):
+                    group.create_task(one.run(), name=f"writer {name}")
+                group.create_task(acks.run(), name="acks")
+                group.create_task(subscriber.greet(acks), name="greetings")
+                group.create_task(self._report(), name="counters")
+                group.create_task(self._watch(everyone, subscriber), name="watchdog")
+                group.create_task(self._announce(subscriber), name="ready")
+                await subscriber.run(intake, stop=self.stop, drain=lambda: self._drain(everyone, acks))
+                raise _Stop  # noqa: TRY301 - the way to end a TaskGroup with endless tasks
+        except* _Stop:
+            pass
+        except* ConfigError as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    async def _drain(self, writers: list[Writer], acks: Acknowledger) -> None:
+        """Write and acknowledge what is in hand, as far as store and broker answer in time."""
+        notify("STOPPING=1")
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                for one in writers:
+                    one.hurry()
+                for one in writers:
+                    await one.drained()
+                await acks.drained()
+        except TimeoutError:
+            self.counters.add("service.unfinished_stops")
+            _log.warning("store does not answer: batches in hand stay unacknowledged, gateways keep them")
+
+    async def _open_stores(self) -> dict[DataClass, str]:
+        """Open each distinct store; return class → store name. A class whose promises its store breaks has none."""
+        urls = {c: self.settings.store.routes.get(c, self.settings.store.url) for c in DataClass}
+        opened: dict[str, Store] = {}
+        for url in urls.values():
+            if url not in opened:
+                opened[url] = open_store(url)
+                self._stores.setdefault(opened[url].name, opened[url])
+        for store in self._stores.values():
+            try:
+                async with asyncio.timeout(_PREPARE_S):
+                    await store.prepare()
+            except (StoreBusy, AuthError, TimeoutError) as error:
+                _log.warning("store %s does not answer yet (%s); batches wait for it", store.name, error)
+        by_class: dict[DataClass, str] = {}
+        for data_class, url in urls.items():
+            store = self._stores[opened[url].name]
+            reason = store.capabilities.why_not(data_class)
+            if reason is None:
+                by_class[data_class] = store.name
+            elif data_class in self.settings.store.routes or data_class is DataClass.OPEN:
+                raise ConfigError([refusal(store, data_class, reason)])
+            else:
+                _log.warning("%s", refusal(store, data_class, reason))
+        return by_class
+
+    async def _announce(self, subscriber: Subscriber) -> None:
+        await subscriber.connected.wait()
+        notify("READY=1")
+        _log.info("ready")
+
+    async def _report(self) -> None:
+        tick = 0
+        while True:
+            await asyncio.to_thread(write_counters, self.settings.data, self.counters)
+            if tick % _LOG_EVERY == 0 and tick:
+                _log.info("counters: %s", self.counters.snapshot())
+            tick += 1
+            await asyncio.sleep(_COUNTERS_EVERY_S)
+
+    async def _watch(self, writers: list[Writer], subscriber: Subscriber) -> None:
+        period_s = watchdog_period_s()
+        while period_s is not None:
+            # A quiet broker is no stall: the reading counts only while the connection is being made.
+            oldest = min(one.progress_at for one in writers)
+            if not subscriber.connected.is_set():
+                oldest = min(oldest, subscriber.progress_at)
+            if time.monotonic() - oldest < _STALLED_S:
+                notify("WATCHDOG=1")
+            else:
+                _log.error("no progress for %.0f s: leaving it to the service manager", time.monotonic() - oldest)
+            await asyncio.sleep(period_s)
+
+
+def _unusable(data: Path, error: Exception) -> ConfigError:
+    return ConfigError([Problem(where=f"data folder {data}", what=f"cannot be used: {error}", mend="allow writing")])
+
+
+def write_counters(data: Path, counters: Counters) -> None:
+    """Write `counters.json` atomically; a full disk is logged, not fatal."""
+    document = {"schema": "campus.ingest-counters/1", "at_ns": time.time_ns(), "counters": counters.snapshot()}
+    temporary = data / f".{COUNTERS_NAME}.{os.getpid()}"
+    try:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
+        temporary.replace(data / COUNTERS_NAME)
+    except OSError as error:
+        _log.warning("counters cannot be written: %s", error)

@@ -1,0 +1,213 @@
+"""Settings: a TOML file, overridden by CAMPUS_INGEST_…, overridden by flags; all problems are named at once."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from cloud_ingest.addresses import parse_broker, parse_store, redacted
+from telemetry.errors import ConfigError, Problem
+from telemetry.sample import DataClass
+
+ENV_PREFIX: Final = "CAMPUS_INGEST_"
+_FORBID: Final = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _broker_url(url: str) -> str:
+    parse_broker(url)
+    return url
+
+
+def _store_url(url: str) -> str:
+    parse_store(url)
+    return url
+
+
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class MqttSettings(BaseModel):
+    """Where the batches come from."""
+
+    model_config = _FORBID
+
+    url: BrokerUrl
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "ingest-1"
+    share_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
+    """Workers of one group share the batches; empty means there is one ingest."""
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+    receive_maximum: Annotated[int, Field(ge=1, le=65535)] = 200
+    """Batches the broker may send before the first is acknowledged."""
+
+
+class StoreSettings(BaseModel):
+    """Where the rows go."""
+
+    model_config = _FORBID
+
+    url: StoreUrl = Field(repr=False)
+    routes: dict[DataClass, StoreUrl] = Field(default_factory=dict, repr=False)
+    """Class → another store."""
+
+
+class DeadLetterSettings(BaseModel):
+    """How much of what could not be stored is kept."""
+
+    model_config = _FORBID
+
+    max_bytes: Positive = 256_000_000
+
+
+class WriterSettings(BaseModel):
+    """How batches are grouped, and how many may be in hand for each store."""
+
+    model_config = _FORBID
+
+    flush_s: Annotated[float, Field(ge=0, le=10)] = 0.5
+    flush_values: Positive = 20_000
+    max_batches: Positive = 1_000
+    max_values: Positive = 1_000_000
+    """More are shed: their gateways keep them and are told to wait."""
+
+
+class AcceptSettings(BaseModel):
+    """What is believed."""
+
+    model_config = _FORBID
+
+    future_s: Annotated[float, Field(ge=0)] = 86_400.0
+    """How far ahead of our clock an acquisition time may be."""
+    remembered_batches: Annotated[int, Field(ge=100)] = 50_000
+    """Identities remembered for each gateway."""
+
+
+class LogSettings(BaseModel):
+    """What is told on stderr."""
+
+    model_config = _FORBID
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """All settings of the ingest."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    data: Path
+    """Folder of dead letters, memory of identities and counters."""
+    mqtt: MqttSettings
+    store: StoreSettings
+    deadletter: DeadLetterSettings = DeadLetterSettings()
+    writer: WriterSettings = WriterSettings()
+    accept: AcceptSettings = AcceptSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take no source but ours: `load` merges file, environment and flags itself."""
+        return (init_settings,)
+
+
+def load(config: Path | None, flags: dict[str, Any] | None = None) -> Settings:
+    """Return the settings. Raises ConfigError that names every problem and quotes no secret."""
+    where = str(config) if config else "settings"
+    problems: list[Problem] = []
+    merged: dict[str, Any] = {}
+    for layer in (_read_file(config, problems), _read_environment(problems), flags or {}):
+        merged = _merge(merged, layer)
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        problems += [_problem(where, dict(found)) for found in error.errors(include_input=False, include_url=False)]
+    else:
+        problems += _missing_files(where, settings)
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _read_file(config: Path | None, problems: list[Problem]) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(Problem(where=str(config), what=f"cannot be read: {error.strerror}", mend="give its path"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(Problem(where=str(config), what=f"is not TOML: {error}", mend="correct that line"))
+    return {}
+
+
+def _read_environment(problems: list[Problem]) -> dict[str, Any]:
+    for name in sorted(os.environ):
+        first = name.removeprefix(ENV_PREFIX).split("__")[0].lower()
+        if name.startswith(ENV_PREFIX) and first not in Settings.model_fields:
+            known = ", ".join(f"{ENV_PREFIX}{field.upper()}" for field in Settings.model_fields)
+            problems.append(Problem(where=name, what="is not a setting", mend=f"remove it; known: {known}"))
+    return EnvSettingsSource(Settings)()
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _problem(where: str, found: dict[str, Any]) -> Problem:
+    path = ".".join(str(part) for part in found["loc"])
+    what = str(found["msg"]).removeprefix("Value error, ")
+    mend = {
+        "missing": f"add {path}, set {ENV_PREFIX}{path.upper().replace('.', '__')}, or give the flag",
+        "extra_forbidden": "remove it, or correct its spelling",
+    }.get(found["type"], "correct it; cloud_ingest/README.md lists the settings")
+    return Problem(where=f"{where}: {path}", what=what, mend=mend)
+
+
+def _missing_files(where: str, settings: Settings) -> list[Problem]:
+    mqtt = settings.mqtt
+    files = {name: getattr(mqtt, name) for name in ("password_file", "ca_file", "cert_file", "key_file")}
+    problems = [
+        Problem(where=f"{where}: mqtt.{name}", what=f"{path} is not a readable file", mend="create it or correct it")
+        for name, path in files.items()
+        if path is not None and not os.access(path, os.R_OK)
+    ]
+    if mqtt.key_file is not None and mqtt.cert_file is None:
+        problems.append(Problem(where=f"{where}: mqtt.key_file", what="has no certificate", mend="add cert_file"))
+    if mqtt.password_file is not None and mqtt.username is None:
+        problems.append(Problem(where=f"{where}: mqtt.password_file", what="has no user", mend="add username"))
+    return problems
+
+
+def describe(settings: Settings) -> str:
+    """Return one line about the settings for the log, without secrets."""
+    routes = "".join(f", {name} → {redacted(url)}" for name, url in settings.store.routes.items())
+    return f"from {settings.mqtt.url} to {redacted(settings.store.url)}{routes}, files in {settings.data}"

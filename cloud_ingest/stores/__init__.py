@@ -1,0 +1,1 @@
+"""Databases behind one `Store`; `opening.open_store` picks by URL."""

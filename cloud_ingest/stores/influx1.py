@@ -1,0 +1,118 @@
+"""InfluxDB 1.x: `/write` and InfluxQL on `/query`. Its WAL is fsynced before 204 by default."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Final
+
+from cloud_ingest.stores.base import Capabilities, Outcome, Record, Selection
+from cloud_ingest.stores.influx_http import InfluxHttp
+from cloud_ingest.stores.influxql import identifier, latest_text, literal, to_records
+from telemetry.errors import AuthError, ConfigError, Problem, StoreBusy, StoreRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloud_ingest.addresses import StoreAddress
+    from cloud_ingest.rows import Row
+
+_POLICY: Final = "autogen"
+
+
+class Influx1Store:
+    """One database of an InfluxDB 1.x server, in its retention policy `autogen`."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        self._address = address
+        self._database = address.path[0]
+        headers = {}
+        if address.user:
+            login = base64.b64encode(f"{address.user}:{address.secret}".encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
+        self._http = InfluxHttp(address, headers)
+
+    @property
+    def name(self) -> str:
+        """The URL without user and password."""
+        return self._address.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All that is asked for."""
+        return Capabilities(durable=True, idempotent=True, strings=True, precision="ns", can_erase=True)
+
+    async def prepare(self) -> None:
+        """Create the database if it is missing; without that right it must exist."""
+        create = f"CREATE DATABASE {identifier(self._database)} WITH NAME {identifier(_POLICY)}"
+        try:
+            await self._http.influxql(create, {}, method="POST")
+        except AuthError:
+            # A user without admin rights may still write; if not, the write says so.
+            await self.health()
+        except StoreRejected:
+            # It exists with another policy of that name, such as one whose retention was set.
+            await self._http.influxql(f"CREATE DATABASE {identifier(self._database)}", {}, method="POST")
+
+    async def write(self, rows: Sequence[Row]) -> Outcome:
+        """Write rows. Raises StoreRejected also after a partial write; what was written may be written again."""
+        params = {"db": self._database, "rp": _POLICY, "precision": "ns"}
+        try:
+            await self._http.write("/write", params, rows)
+        except StoreBusy as busy:
+            if "database not found" in str(busy):
+                await self.prepare()
+                raise StoreBusy(f"{self.name} had lost its database", retry_after_s=0.1) from busy
+            raise
+        return Outcome()
+
+    async def query(self, selection: Selection) -> list[Record]:
+        """Return the selected rows by time."""
+        return await self._http.select(selection, self._params)
+
+    async def latest(self, measurement: str) -> list[Record]:
+        """Return the newest row of each series."""
+        text = latest_text(measurement)
+        return to_records(await self._http.influxql(text, self._params))
+
+    async def delete_subject(self, subject: str) -> int:
+        """Drop all series of a subject and make sure that none is left."""
+        condition = f'WHERE "subject" = {literal(subject)}'
+        count = await self._count(condition)
+        await self._http.influxql(f"DROP SERIES {condition}", self._params, method="POST")
+        left = await self._count(condition)
+        if left:
+            raise StoreBusy(f"{self.name} still has {left} series of the subject", retry_after_s=5.0)
+        return count
+
+    async def set_retention(self, seconds: int | None) -> None:
+        """Set the policy's duration; InfluxDB takes no less than an hour. Raises ConfigError."""
+        duration = "INF" if seconds is None else f"{seconds}s"
+        shard = "" if seconds is None else f" SHARD DURATION {min(max(seconds // 4, 3600), 604_800)}s"
+        text = (
+            f"ALTER RETENTION POLICY {identifier(_POLICY)} ON {identifier(self._database)} DURATION {duration}{shard}"
+        )
+        try:
+            await self._http.influxql(text, self._params, method="POST")
+        except StoreRejected as error:
+            problem = Problem(where=f"retention of {self.name}", what=str(error), mend="keep rows for 1 h or longer")
+            raise ConfigError([problem]) from error
+
+    async def health(self) -> str:
+        """Return the server's version."""
+        answer = await self._http.request("GET", "/ping", deadline_s=5.0)
+        version = answer.headers.get("X-Influxdb-Version")
+        if answer.status not in (200, 204) or version is None:
+            raise StoreBusy(f"{self.name} does not answer as an InfluxDB: HTTP {answer.status}", retry_after_s=5.0)
+        return f"InfluxDB {version}"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+    @property
+    def _params(self) -> dict[str, str]:
+        return {"db": self._database, "rp": _POLICY}
+
+    async def _count(self, condition: str) -> int:
+        result = await self._http.influxql(f"SHOW SERIES {condition}", self._params)
+        return sum(len(series["values"]) for series in result.get("series", ()))

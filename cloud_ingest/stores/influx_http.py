@@ -1,0 +1,170 @@
+"""HTTP to an InfluxDB: one session, gzip bodies, deadlines; status codes become our errors here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from cloud_ingest.line_protocol import LineEncoder
+from cloud_ingest.stores.influxql import select_text, to_records
+from telemetry.errors import AuthError, StoreBusy, StoreRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cloud_ingest.addresses import StoreAddress
+    from cloud_ingest.rows import Row
+    from cloud_ingest.stores.base import Record, Selection
+
+WRITE_S: Final = 30.0
+QUERY_S: Final = 120.0
+_CONNECT_S: Final = 5.0
+_RETRY_S: Final = 2.0
+_MENDING_S: Final = 30.0
+_ZIP_ABOVE: Final = 1024
+_SHOWN: Final = 300
+
+
+class Answer:
+    """Status, headers and body of a response, read to the end."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    @property
+    def message(self) -> str:
+        """What the server says is wrong."""
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            document = None
+        if isinstance(document, dict):
+            for key in ("error", "message"):
+                if isinstance(document.get(key), str):
+                    return str(document[key])[:_SHOWN]
+        text = self.body.decode(errors="replace").strip()
+        return (text or self.headers.get("X-Influxdb-Error", "") or f"HTTP {self.status}")[:_SHOWN]
+
+    @property
+    def retry_after_s(self) -> float:
+        """`Retry-After` in seconds, as a number or a date; else a short wait."""
+        text = self.headers.get("Retry-After", "")
+        try:
+            return max(0.0, float(text))
+        except ValueError:
+            pass
+        try:
+            when = parsedate_to_datetime(text)
+        except ValueError:
+            return _RETRY_S
+        return (
+            max(0.0, when.timestamp() - parsedate_to_datetime(self.headers["Date"]).timestamp())
+            if ("Date" in self.headers)
+            else _RETRY_S
+        )
+
+
+class InfluxHttp:
+    """A connection to one InfluxDB server. Raises StoreBusy when it does not answer."""
+
+    def __init__(
+        self, address: StoreAddress, headers: Mapping[str, str], auth: aiohttp.BasicAuth | None = None
+    ) -> None:
+        self.name = address.name
+        self._base = address.base
+        self._headers = dict(headers)
+        self._auth = auth
+        self._session: aiohttp.ClientSession | None = None
+        self._encoder = LineEncoder()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        document: Any = None,
+        headers: Mapping[str, str] | None = None,
+        deadline_s: float = WRITE_S,
+    ) -> Answer:
+        """Return the answer, whatever its status."""
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_connect=_CONNECT_S)
+            self._session = aiohttp.ClientSession(
+                self._base, headers=self._headers, auth=self._auth, timeout=timeout, raise_for_status=False
+            )
+        try:
+            async with (
+                asyncio.timeout(deadline_s),
+                self._session.request(
+                    method, path, params=params, data=data, json=document, headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                return Answer(response.status, response.headers, await response.read())
+        except TimeoutError as error:
+            raise StoreBusy(f"{self.name} did not answer in time", retry_after_s=_RETRY_S) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise StoreBusy(f"{self.name} cannot be reached: {type(error).__name__}", retry_after_s=_RETRY_S) from error
+
+    async def write(self, path: str, params: Mapping[str, str], rows: Sequence[Row]) -> None:
+        """Post `rows` in line protocol. Raises StoreRejected for what the server will never take."""
+        try:
+            body = self._encoder.encode(rows)
+        except ValueError as error:
+            raise StoreRejected(str(error)) from error
+        headers = {"Content-Type": "text/plain; charset=utf-8"}
+        if len(body) > _ZIP_ABOVE:
+            body = await asyncio.to_thread(gzip.compress, body, 1)
+            headers["Content-Encoding"] = "gzip"
+        answer = await self.request("POST", path, params=params, data=body, headers=headers)
+        if answer.status == HTTPStatus.NO_CONTENT:
+            return
+        raise self.error_of(answer)
+
+    def error_of(self, answer: Answer) -> Exception:
+        """Return the error of a response that is no success."""
+        status, message = answer.status, answer.message
+        if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY):
+            return StoreRejected(f"HTTP {status}: {message}")
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            return AuthError(f"{self.name} answers HTTP {status}: {message}")
+        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return StoreBusy(f"{self.name} answers HTTP {status}: {message}", retry_after_s=answer.retry_after_s)
+        # Not found, redirected, or something no InfluxDB says: a person must look, and no row is refused for it.
+        return StoreBusy(f"{self.name} answers HTTP {status}: {message}", retry_after_s=_MENDING_S)
+
+    async def influxql(self, text: str, params: Mapping[str, str], *, method: str = "GET") -> dict[str, Any]:
+        """Return the one result of a statement. Raises StoreRejected if the statement is refused."""
+        query = {"q": text, "epoch": "ns", **params}
+        answer = await self.request(method, "/query", params=query, deadline_s=QUERY_S)
+        if answer.status != HTTPStatus.OK:
+            raise self.error_of(answer)
+        try:
+            document = json.loads(answer.body)
+            result: dict[str, Any] = document["results"][0]
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise StoreBusy(f"{self.name} answers no query result", retry_after_s=_MENDING_S) from error
+        if "error" in result:
+            raise StoreRejected(f"query is refused: {result['error']}")
+        return result
+
+    async def select(self, selection: Selection, params: Mapping[str, str]) -> list[Record]:
+        """Return the selected rows by time."""
+        return to_records(await self.influxql(select_text(selection), params))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()

@@ -1,0 +1,221 @@
+"""The subscriber: keeps the connection to the broker, hands telemetry to the intake, greets gateways."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import aiomqtt
+import msgspec
+
+from cloud_ingest.broker import V5, V311, BrokerClient, VersionRefused, connect, subscribe
+from telemetry.errors import AuthError
+from telemetry.topics import Channel, all_telemetry, gateway_topic, parse_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from cloud_ingest.acks import Acknowledger
+    from cloud_ingest.intake import Intake
+    from cloud_ingest.settings import MqttSettings
+    from telemetry.counters import Counters
+
+_log = logging.getLogger(__name__)
+_FIRST_BACKOFF_S: Final = 0.5
+_LONGEST_BACKOFF_S: Final = 60.0
+_GREETINGS_PER_S: Final = 50
+_MOST_GREETINGS: Final = 100_000
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway's retained birth or last will."""
+
+    state: Literal["online", "offline"]
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerDelivery:
+    """A PUBLISH on one connection."""
+
+    client: BrokerClient
+    message: aiomqtt.Message
+
+    @property
+    def topic(self) -> str:
+        """Where it was published."""
+        return self.message.topic.value
+
+    @property
+    def payload(self) -> bytes:
+        """Its bytes."""
+        return self.message.payload
+
+    def acknowledge(self) -> None:
+        """Send the PUBACK on this connection, if it still stands."""
+        self.client.acknowledge(self.message)
+
+
+class Subscriber:
+    """One connection at a time; reconnects for ever with full jitter, a refused login waits longest."""
+
+    def __init__(self, settings: MqttSettings, counters: Counters) -> None:
+        self._settings = settings
+        self._counters = counters
+        self._client: BrokerClient | None = None
+        self._greetings: dict[tuple[str, str], str] = {}
+        self._greeting_due = asyncio.Event()
+        self._status = msgspec.json.Decoder(Status)
+        self.connected = asyncio.Event()
+        self.progress_at = time.monotonic()
+
+    async def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish with QoS 1; false if there is no connection or the broker does not take it in time."""
+        client = self._client
+        if client is None:
+            return False
+        try:
+            await client.publish(topic, payload, qos=1)
+        except (aiomqtt.MqttError, ValueError) as error:
+            _log.debug("publishing failed: %s", error)
+            return False
+        return True
+
+    async def run(self, intake: Intake, *, stop: asyncio.Event, drain: Callable[[], Awaitable[None]]) -> None:
+        """Read until `stop`, then `drain` while still connected, then disconnect."""
+        backoff_s = _FIRST_BACKOFF_S
+        protocol = V311 if self._settings.protocol == "3.1.1" else V5
+        proven = False
+        while not stop.is_set():
+            self.progress_at = time.monotonic()
+            started = time.monotonic()
+            try:
+                await self._session(protocol, intake, stop, drain)
+            except VersionRefused as error:
+                if self._settings.protocol == "auto" and protocol is V5:
+                    _log.info("broker does not speak MQTT 5 (%s): using 3.1.1", error)
+                    protocol = V311
+                    continue
+                _log.error("broker does not speak MQTT %s: set mqtt.protocol = auto", self._settings.protocol)
+                backoff_s = _LONGEST_BACKOFF_S
+            except AuthError as error:
+                self._counters.add("mqtt.auth_refused")
+                _log.error("%s: correct mqtt.username, password_file or cert_file", error)
+                backoff_s = _LONGEST_BACKOFF_S
+            except (aiomqtt.MqttError, OSError, ValueError) as error:
+                if self._settings.protocol == "auto" and not proven:
+                    # Some brokers hang up on a version they do not know, some never answer it.
+                    protocol = V311 if protocol is V5 else V5
+                    if protocol is V311:
+                        continue
+                _log.warning("no connection to the broker at %s: %s", self._settings.url, error)
+            if stop.is_set():
+                return
+            self._counters.add("mqtt.disconnects")
+            proven = proven or self.connected.is_set()
+            if self.connected.is_set() and time.monotonic() - started > backoff_s:
+                backoff_s = _FIRST_BACKOFF_S
+            self.connected.clear()
+            pause_s = max(0.05, random.uniform(0, backoff_s))  # noqa: S311 - jitter
+            backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await stop.wait()
+
+    async def _session(
+        self,
+        protocol: aiomqtt.ProtocolVersion,
+        intake: Intake,
+        stop: asyncio.Event,
+        drain: Callable[[], Awaitable[None]],
+    ) -> None:
+        client = await self._connect(protocol, stop)
+        if client is None:
+            return
+        try:
+            self._client = client
+            # Telemetry first: a gateway that is greeted sends at once.
+            await subscribe(client, all_telemetry(self._settings.share_group or None), 1)
+            await subscribe(client, gateway_topic("+", "+", Channel.STATUS), 0)
+            self.connected.set()
+            self._counters.add("mqtt.connects")
+            _log.info("connected to %s with MQTT %s", self._settings.url, "5" if protocol is V5 else "3.1.1")
+            reading = asyncio.create_task(self._read(client, intake), name="mqtt-read")
+            stopping = asyncio.create_task(stop.wait(), name="mqtt-stop")
+            try:
+                await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    reading.cancel()
+                    await drain()
+                else:
+                    await reading
+            finally:
+                for task in (reading, stopping):
+                    task.cancel()
+                await asyncio.gather(reading, stopping, return_exceptions=True)
+        finally:
+            self._client = None
+            with contextlib.suppress(aiomqtt.MqttError):
+                await client.__aexit__(None, None, None)
+
+    async def _connect(self, protocol: aiomqtt.ProtocolVersion, stop: asyncio.Event) -> BrokerClient | None:
+        """Return a connection; none if the process is to stop before there is one."""
+        connecting = asyncio.create_task(connect(self._settings, protocol, self._counters), name="mqtt-connect")
+        stopping = asyncio.create_task(stop.wait(), name="mqtt-stop")
+        try:
+            await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return await connecting if connecting.done() else None
+        finally:
+            for task in (connecting, stopping):
+                task.cancel()
+            await asyncio.gather(connecting, stopping, return_exceptions=True)
+
+    async def _read(self, client: BrokerClient, intake: Intake) -> None:
+        async for message in client.messages:
+            self.progress_at = time.monotonic()
+            if client.overflowed:
+                raise aiomqtt.MqttError("more messages than fit arrived; connecting anew, gateways send them again")
+            topic = message.topic.value
+            if topic.endswith("/status"):
+                self._note_status(topic, bytes(message.payload))
+            else:
+                await intake.accept(BrokerDelivery(client=client, message=message))
+
+    def _note_status(self, topic: str, payload: bytes) -> None:
+        """Remember to greet the gateway that is online."""
+        where = parse_topic(topic)
+        if where is None or where.channel is not Channel.STATUS:
+            return
+        try:
+            status = self._status.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._counters.add("mqtt.bad_status")
+            return
+        key = (where.site, where.gateway)
+        if status.state == "offline":
+            self._greetings.pop(key, None)
+        elif len(self._greetings) < _MOST_GREETINGS:
+            self._greetings[key] = status.epoch
+            self._greeting_due.set()
+
+    async def greet(self, acks: Acknowledger) -> None:
+        """Say "I am here" to gateways that are online, in random order and spread over time; runs until cancelled."""
+        while True:
+            await self._greeting_due.wait()
+            self._greeting_due.clear()
+            # A burst of retained births arrives at once: let it become complete, then mix it.
+            await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter
+            due = list(self._greetings.items())
+            random.shuffle(due)
+            for key, epoch in due:
+                if self._greetings.pop(key, None) is None:
+                    continue
+                acks.greet(*key, epoch)
+                await acks.flush()
+                self._counters.add("mqtt.greetings")
+                await asyncio.sleep(random.uniform(0, 2 / _GREETINGS_PER_S))  # noqa: S311 - jitter

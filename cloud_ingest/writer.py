@@ -1,0 +1,175 @@
+"""One writer a store: groups batches, makes them durable, files what is refused, then has the gateways answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from cloud_ingest import letters
+from cloud_ingest.placing import Placer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from cloud_ingest.acks import Acknowledger
+    from cloud_ingest.deadletter import Letter
+    from cloud_ingest.files import Files
+    from cloud_ingest.parcel import Parcel
+    from cloud_ingest.rows import Row
+    from cloud_ingest.settings import WriterSettings
+    from cloud_ingest.stores.base import Store
+    from telemetry.counters import Counters
+    from telemetry.sample import DataClass
+
+_log = logging.getLogger(__name__)
+_IDLE_S: Final = 5.0
+
+
+class Writer:
+    """Takes the parcels of the classes routed to its store; without a store it only files letters."""
+
+    def __init__(
+        self,
+        *,
+        store: Store | None,
+        classes: Collection[DataClass],
+        files: Files,
+        acks: Acknowledger,
+        counters: Counters,
+        settings: WriterSettings,
+        on_settled: Callable[[Parcel], None],
+    ) -> None:
+        self.store = store
+        self.progress_at = time.monotonic()
+        """When it last did or tried something: feeds the watchdog."""
+        self._files = files
+        self._acks = acks
+        self._counters = counters
+        self._settings = settings
+        self._on_settled = on_settled
+        self._waiting: deque[Parcel] = deque()
+        self._group: list[Parcel] = []
+        self._values_waiting = 0
+        self._values_in_group = 0
+        self._busy_until = 0.0
+        self._arrived = asyncio.Event()
+        self._full = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._placer = (
+            Placer(store, counters, classes=classes, on_wait=self._tell_to_wait) if store is not None else None
+        )
+
+    def has_room(self, values: int) -> bool:
+        """Tell whether a batch of `values` may be submitted: memory stays bounded however long the store is away."""
+        in_hand = len(self._waiting) + len(self._group)
+        total = self._values_waiting + self._values_in_group
+        return in_hand < self._settings.max_batches and (not in_hand or total + values <= self._settings.max_values)
+
+    @property
+    def retry_after_s(self) -> float:
+        """When it may have room again, in seconds."""
+        return max(1.0, self._busy_until - time.monotonic())
+
+    def submit(self, parcel: Parcel) -> None:
+        """Take a parcel in hand; ask `has_room` first."""
+        self._waiting.append(parcel)
+        self._values_waiting += parcel.values
+        self._idle.clear()
+        self._arrived.set()
+        if self._values_waiting >= self._settings.flush_values:
+            self._full.set()
+
+    async def drained(self) -> None:
+        """Wait until nothing is in hand."""
+        await self._idle.wait()
+
+    def hurry(self) -> None:
+        """Stop grouping: write what is in hand at once. For the end of the process."""
+        self._settings = self._settings.model_copy(update={"flush_s": 0.0})
+        self._full.set()
+
+    async def run(self) -> None:
+        """Write groups until cancelled. Raises ConfigError if the store turns out unusable."""
+        while True:
+            self.progress_at = time.monotonic()
+            if not self._waiting:
+                self._arrived.clear()
+                self._full.clear()
+                self._idle.set()
+                await _within(self._arrived, _IDLE_S)
+                continue
+            if self._settings.flush_s > 0:
+                await _within(self._full, self._settings.flush_s)
+            self._take_group()
+            await self._settle(self._group)
+            self._group, self._values_in_group = [], 0
+
+    def _take_group(self) -> None:
+        self._full.clear()
+        while self._waiting and self._values_in_group < self._settings.flush_values:
+            parcel = self._waiting.popleft()
+            self._group.append(parcel)
+            self._values_in_group += parcel.values
+            self._values_waiting -= parcel.values
+        if self._values_waiting >= self._settings.flush_values:
+            self._full.set()
+
+    async def _settle(self, group: list[Parcel]) -> None:
+        started = time.monotonic()
+        # Letters first, then rows: `refused` is only said of what is on disk.
+        await self._files.commit([letter for parcel in group for letter in parcel.letters])
+        rows = [row for parcel in group for row in parcel.rows]
+        refused = await self._placer.place(rows) if self._placer else {}
+        if refused:
+            await self._files.commit(self._file_refused(group, rows, refused))
+        self._busy_until = 0.0
+        for parcel in group:
+            if parcel.identity is None:
+                for delivery in parcel.deliveries:
+                    delivery.acknowledge()
+            else:
+                if parcel.settles:
+                    self._files.seen.settle(parcel.identity, parcel.digest, tuple(parcel.refused))
+                self._acks.settled(parcel.identity, parcel.refused, parcel.deliveries)
+            self._on_settled(parcel)
+        self._counters.add("writer.stored_values", sum(len(row.fields) for row in rows))
+        self._counters.add("writer.stored_rows", len(rows) - len(refused))
+        self._counters.add("writer.groups")
+        self._counters.add("writer.busy_ms", int((time.monotonic() - started) * 1000))
+        await self._acks.flush()
+
+    def _file_refused(self, group: list[Parcel], rows: list[Row], refused: dict[int, str]) -> list[Letter]:
+        """Add what the store refused to each parcel's refusals; return the letters."""
+        filed: list[Letter] = []
+        ends = accumulate(len(parcel.rows) for parcel in group)
+        for parcel, end in zip(group, ends, strict=True):
+            first = end - len(parcel.rows)
+            mine = {rows[i].sample: reason for i, reason in refused.items() if first <= i < end}
+            if not mine or parcel.batch is None:
+                continue
+            new, refusals = letters.for_samples(parcel.topic, parcel.batch, mine)
+            filed += new
+            parcel.refused += refusals
+            self._counters.add("writer.refused_rows", len(mine))
+        return filed
+
+    async def _tell_to_wait(self, pause_s: float) -> None:
+        self.progress_at = time.monotonic()
+        self._busy_until = time.monotonic() + pause_s
+        for parcel in (*self._group, *self._waiting):
+            if parcel.identity is not None:
+                self._acks.wait(parcel.identity, pause_s)
+        await self._acks.flush()
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

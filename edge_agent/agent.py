@@ -1,0 +1,206 @@
+"""The agent: wires the stages, runs one task per device, and stops without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from device_profiles import load_profile
+from edge_agent.buffer import Buffer
+from edge_agent.catalogue import GATEWAY_PROFILE, device_info
+from edge_agent.clock import Clock, boot_id
+from edge_agent.collector import DeviceState, listen, poll
+from edge_agent.health import Health, Progress, feed_watchdog, tell
+from edge_agent.notify import notify
+from edge_agent.pipeline import Pipeline
+from edge_agent.privacy import Gate, PolicyFile
+from edge_agent.publisher import Broker, Publisher
+from edge_agent.registry import create_driver, create_link
+from telemetry.counters import Counters
+from telemetry.driver import DeviceContext, PollDriver, SharedLink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from edge_agent.catalogue import Device
+    from edge_agent.configuration import Configuration
+    from edge_agent.settings import MqttSettings
+
+_LOG: Final = logging.getLogger(__name__)
+_MIN_PATIENCE_S: Final = 30.0
+_PERIODS_OF_PATIENCE: Final = 5
+_LOOK_AT_CLOCK_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """One device, ready to be started."""
+
+    device: Device
+    context: DeviceContext
+    create: Callable[[], Any]
+    polled: bool
+
+
+async def run_agent(configuration: Configuration) -> None:
+    """Run until SIGTERM or SIGINT; everything that was admitted is then acknowledged or on disk."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await Agent(configuration).run(stop)
+
+
+class Agent:
+    """One gateway's stages and the tasks between them."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._settings = configuration.settings
+        self._counters = Counters()
+        self._clock = Clock(assume_synced=self._settings.clock.assume_synced)
+        self._gateway_profile = load_profile(GATEWAY_PROFILE)
+        self._links = self._make_links()
+        self._states = {name: DeviceState(device=name) for name in configuration.devices}
+        self._sources = [self._source(device) for device in configuration.devices.values()]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set. Raises ConfigError if a driver or the buffer's folder cannot be used."""
+        settings = self._settings
+        profiles = {name: device.profile for name, device in self._configuration.devices.items()}
+        profiles[settings.gateway] = self._gateway_profile
+        infos = {name: device.info for name, device in self._configuration.devices.items()}
+        infos[settings.gateway] = device_info(settings.gateway, settings.gateway, self._gateway_profile)
+        policy = PolicyFile(settings.privacy.policy_file, site=settings.site)
+        buffer = await Buffer.open(
+            settings.buffer.path,
+            site=settings.site,
+            gateway=settings.gateway,
+            simulated=settings.simulated,
+            window_s=settings.window_s,
+            max_bytes=settings.buffer.max_bytes,
+            devices=infos,
+            counters=self._counters,
+            now_ns=self._clock.now_ns,
+        )
+        gate = Gate(
+            profiles,
+            keys=self._configuration.keys,
+            policy=policy.current,
+            now_ns=self._clock.now_ns,
+            counters=self._counters,
+        )
+        pipeline = Pipeline(profiles, gate=gate, sink=buffer, clock=self._clock, counters=self._counters)
+        publisher = Publisher(
+            buffer,
+            broker=Broker(
+                host=settings.mqtt.host, port=settings.mqtt.port, tls=settings.mqtt.tls, **_login(settings.mqtt)
+            ),
+            site=settings.site,
+            gateway=settings.gateway,
+            boot_id=boot_id(),
+            simulated=settings.simulated,
+            window_s=settings.window_s,
+            counters=self._counters,
+            now_ns=self._clock.now_ns,
+        )
+        health = Health(
+            settings,
+            epoch=buffer.epoch,
+            clock=self._clock,
+            counters=self._counters,
+            devices=self._states,
+            buffer=buffer.status,
+            gate_problem=lambda: None if policy.current() else policy.problem,
+        )
+        progress = Progress(lambda: pipeline.passed, lambda: buffer.status().disk_busy_s, patience_s=self._patience_s())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(buffer.run(), name="buffer")
+            sending = group.create_task(publisher.run(), name="publisher")
+            sources = [self._start(group, source, pipeline) for source in self._sources]
+            sources += [
+                group.create_task(self._watch_clock(pipeline, publisher), name="clock"),
+                group.create_task(
+                    tell(health, publisher.publish_health, pipeline.emit, period_s=settings.health.period_s),
+                    name="health",
+                ),
+                group.create_task(feed_watchdog(progress), name="watchdog"),
+            ]
+            notify("READY=1", f"STATUS=reading {len(profiles) - 1} devices")
+            _LOG.info("site %s, gateway %s: reading %d devices", settings.site, settings.gateway, len(profiles) - 1)
+            await stop.wait()
+            notify("STOPPING=1")
+            await _cancelled(sources)
+            for link in self._links.values():
+                await link.close()
+            await pipeline.give_up_waiting()
+            buffer.close_open_batches()
+            await publisher.publish_health(health.document())
+            await publisher.stop()
+            await sending
+            await buffer.close()
+        _LOG.info("stopped; everything is acknowledged or on disk")
+
+    def _make_links(self) -> Mapping[str, SharedLink]:
+        first: dict[str, Device] = {}
+        for device in self._configuration.devices.values():
+            first.setdefault(device.settings.link, device)
+        return {
+            link.name: create_link(link, first[link.name].profile.link, self._counters)
+            for link in self._settings.links
+            if link.name in first
+        }
+
+    def _patience_s(self) -> float | None:
+        periods = [source.device.period_s for source in self._sources if source.polled]
+        return max(_MIN_PATIENCE_S, _PERIODS_OF_PATIENCE * max(periods)) if periods else None
+
+    async def _watch_clock(self, pipeline: Pipeline, publisher: Publisher) -> None:
+        """Stamp what waits as soon as the clock is right, also when no device speaks just then.
+
+        Where NTP is blocked the ingest's clock will do, if it came over TLS: else anybody on the network could set it.
+        """
+        while not self._clock.synced():
+            if self._settings.mqtt.tls and publisher.last_time_ns is not None and publisher.last_ack_at is not None:
+                age_ns = int((time.monotonic() - publisher.last_ack_at) * 1e9)
+                self._clock.correct(publisher.last_time_ns + age_ns)
+            else:
+                await asyncio.sleep(_LOOK_AT_CLOCK_S)
+        await pipeline.stamp_waiting()
+
+    def _source(self, device: Device) -> _Source:
+        context = DeviceContext(
+            device=device.settings.name,
+            profile=device.profile,
+            options=device.options,
+            now_ns=self._clock.now_ns,
+            counters=self._counters,
+        )
+        create: Callable[[], Any] = partial(create_driver, context, self._links[device.settings.link])
+        # Made once here, so that a driver that cannot be used stops the start with a clear error.
+        return _Source(device=device, context=context, create=create, polled=isinstance(create(), PollDriver))
+
+    def _start(self, group: asyncio.TaskGroup, source: _Source, pipeline: Pipeline) -> asyncio.Task[None]:
+        name = source.device.settings.name
+        state, link = self._states[name], self._links[source.device.settings.link]
+        state.on_down = partial(pipeline.gone, name)
+        if source.polled:
+            reading = poll(source.context, source.create, pipeline.emit, state, period_s=source.device.period_s)
+            return group.create_task(reading, name=f"device {name}")
+        state.link_open = lambda: link.is_open
+        return group.create_task(listen(source.create, pipeline.emit, state), name=f"device {name}")
+
+
+def _login(mqtt: MqttSettings) -> dict[str, Any]:
+    keys = ("protocol", "username", "password_file", "ca_file", "cert_file", "key_file", "keepalive_s")
+    return {key: getattr(mqtt, key) for key in keys}
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

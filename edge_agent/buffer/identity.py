@@ -1,0 +1,119 @@
+"""Identity of batches: the epoch, and numbers that are reserved on disk in blocks and only grow."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BLOCK: Final = 10_000
+SCHEMA: Final = "campus.buffer/1"
+UNSAVED_LIMIT: Final = 1 << 60
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """The `meta` file: no number below `reserved` is ever given again under `epoch`."""
+
+    schema: str = SCHEMA
+    site: str
+    gateway: str
+    epoch: str
+    reserved: int
+
+
+def new_epoch() -> str:
+    """Return a random epoch, 16 hex digits."""
+    return secrets.token_hex(8)
+
+
+def read_meta(path: Path) -> Meta | None:
+    """Return the meta file's content; none if it is missing or its checksum does not fit. Raises OSError."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    body, _, checksum = text.rstrip(b"\n").rpartition(b" ")
+    if checksum != b"%08x" % zlib.crc32(body):
+        return None
+    try:
+        meta = msgspec.json.decode(body, type=Meta)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None
+    return meta if meta.schema == SCHEMA else None
+
+
+def write_meta(path: Path, meta: Meta) -> None:
+    """Replace the meta file atomically and durably; on a full disk overwrite it in place. Raises OSError."""
+    body = msgspec.json.encode(meta)
+    text = body + b" %08x\n" % zlib.crc32(body)
+    fresh = path.with_suffix(".new")
+    try:
+        _write_synced(fresh, text, os.O_CREAT | os.O_TRUNC)
+        fresh.replace(path)
+        sync_directory(path.parent)
+    except OSError:
+        # The file is smaller than one block, so this needs no space; torn, it only costs a new epoch.
+        _write_synced(path, text, 0)
+
+
+def _write_synced(path: Path, text: bytes, flags: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
+    try:
+        os.write(descriptor, text)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the creation and removal of files in `path` durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Identity:
+    """Gives out numbers; `low` tells when the next block has to be reserved (see `reserve`)."""
+
+    def __init__(self, *, site: str, gateway: str, epoch: str, first: int) -> None:
+        self.epoch = epoch
+        self._site = site
+        self._gateway = gateway
+        self._next = first
+        self._reserved = first
+
+    @property
+    def low(self) -> bool:
+        """Whether less than half a block is left."""
+        return self._reserved - self._next < BLOCK // 2
+
+    def next_meta(self) -> Meta:
+        """Return the meta that reserves one more block; write it, then call `reserve` with it."""
+        return Meta(site=self._site, gateway=self._gateway, epoch=self.epoch, reserved=self._reserved + BLOCK)
+
+    def reserve(self, meta: Meta) -> None:
+        """Allow the numbers that `meta`, now on disk, reserves."""
+        if meta.epoch == self.epoch:
+            self._reserved = max(self._reserved, meta.reserved)
+
+    def take(self) -> int | None:
+        """Return the next number; none if all that are reserved are used up."""
+        if self._next >= self._reserved:
+            return None
+        number = self._next
+        self._next += 1
+        return number
+
+    def go_on_unsaved(self) -> int:
+        """Mint an epoch that is only in memory, for a disk that cannot be written; return its first number."""
+        self.epoch = new_epoch()
+        self._next, self._reserved = 1, UNSAVED_LIMIT
+        return 0

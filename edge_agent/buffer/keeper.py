@@ -1,0 +1,160 @@
+"""A stream and its thread, seen from the event loop: no disk access ever blocks the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from edge_agent.buffer.stream import StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edge_agent.buffer.record import EncodedBatch
+    from edge_agent.buffer.stream import Stream
+    from telemetry.counters import Counters
+    from telemetry.ranges import Range
+
+T = TypeVar("T")
+RETRY_MIN_S = 1.0
+RETRY_MAX_S = 30.0
+
+
+class Keeper:
+    """Runs a stream's work in its own thread, one piece after the other, and keeps the latest state."""
+
+    def __init__(self, stream: Stream, counters: Counters) -> None:
+        self.stream = stream
+        self.state = StreamState()
+        self.error: str | None = None
+        """Why the last write failed; none while the disk takes everything."""
+        self.retry_at = 0.0
+        """Loop time before which a failed write is not tried again."""
+        self.wake = asyncio.Event()
+        self._acks: list[tuple[str, list[Range]]] = []
+        self._rewind = False
+        self._retry_s = RETRY_MIN_S
+        self._counters = counters
+        self._busy_since: float | None = None
+        self._running: set[asyncio.Task[object]] = set()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"buffer-{stream.name}")
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the thread has been at its present work: a disk that hangs shows here."""
+        return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns in the thread; it is finished even if the caller is cancelled. Raises OSError."""
+        task = asyncio.get_running_loop().create_task(self._call(work), name=f"buffer-{self.stream.name}-disk")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(_retrieve)
+        return await asyncio.shield(task)
+
+    async def append(self, batches: Sequence[EncodedBatch]) -> bool:
+        """Make `batches` durable; false (counted, flagged, to be retried) if the disk does not take them."""
+        try:
+            await self.call(lambda: self.stream.append(batches))
+        except OSError as error:
+            self.error = str(error)
+            self._counters.add("buffer.disk_errors")
+            self.retry_at = asyncio.get_running_loop().time() + self._retry_s
+            self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
+            return False
+        self.error, self._retry_s, self.retry_at = None, RETRY_MIN_S, 0.0
+        self._counters.add(f"buffer.syncs.{self.stream.name}")
+        return True
+
+    async def read(self, skip: frozenset[tuple[str, int]]) -> EncodedBatch | None:
+        """Return the next unacknowledged batch, none if there is no more or the disk cannot be read."""
+        rewind, self._rewind = self._rewind, False
+
+        def work() -> EncodedBatch | None:
+            if rewind:
+                self.stream.rewind()
+            return self.stream.read(skip)
+
+        try:
+            return await self.call(work)
+        except asyncio.CancelledError:
+            # The cursor has passed a batch that nobody got.
+            self._rewind = True
+            raise
+        except OSError as error:
+            self.error = str(error)
+            self._counters.add("buffer.disk_errors")
+            return None
+
+    def rewind(self) -> None:
+        """Let the next read begin at the oldest batch again."""
+        self._rewind = True
+
+    def note_acked(self, epoch: str, ranges: list[Range]) -> None:
+        """Let go of batches on disk, soon."""
+        self._acks.append((epoch, ranges))
+        self.wake.set()
+
+    async def apply_acked(self) -> list[tuple[str, list[Range]]]:
+        """Let go of what was noted; return it, or nothing if the disk refuses, and then try again later."""
+        acks, self._acks = self._acks, []
+
+        def work() -> None:
+            for epoch, ranges in acks:
+                self.stream.acknowledge(epoch, ranges)
+
+        try:
+            if acks:
+                await self.call(work)
+        except OSError as error:
+            self.error = str(error)
+            self._counters.add("buffer.disk_errors")
+            self._acks[:0] = acks
+            return []
+        return acks
+
+    def covers(self, epoch: str, ranges: Sequence[Range]) -> bool:
+        """Whether a batch named by `ranges` may be on this stream's disk."""
+        return any(
+            epoch == its and first <= high and last >= low
+            for its, first, last in self.state.spans
+            for low, high in ranges
+        )
+
+    async def close(self) -> None:
+        """Finish what is running, close the files and end the thread."""
+        while self._running:
+            await asyncio.wait(self._running)
+        await self.call(self.stream.close)
+        self._thread.shutdown(wait=True)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        result, error, state, counts = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._work_in_thread, work
+        )
+        self.state = state
+        for name, amount in counts.items():
+            self._counters.add(name, amount)
+        if error is not None:
+            raise error
+        return result[0]
+
+    def _work_in_thread(self, work: Callable[[], T]) -> tuple[list[T], OSError | None, StreamState, dict[str, int]]:
+        self._busy_since = time.monotonic()
+        result: list[T] = []
+        error: OSError | None = None
+        try:
+            result.append(work())
+        except OSError as raised:
+            error = raised
+        finally:
+            self._busy_since = None
+        return result, error, self.stream.state(), self.stream.take_counts()
+
+
+def _retrieve(task: asyncio.Task[object]) -> None:
+    """Look at the outcome, so that an error nobody waited for any more is not reported as forgotten."""
+    if not task.cancelled():
+        task.exception()

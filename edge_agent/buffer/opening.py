@@ -1,0 +1,141 @@
+"""Opening the buffer directory: the lock, the identity, what an earlier run left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from edge_agent.buffer.identity import Identity, Meta, new_epoch, read_meta, write_meta
+from edge_agent.buffer.keeper import Keeper
+from edge_agent.buffer.recent import WINDOW_NS, RecentEvents
+from edge_agent.buffer.status import STREAMS
+from edge_agent.buffer.stream import Stream
+from telemetry.batch import decode_batch, unpack
+from telemetry.errors import ConfigError, Problem, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from telemetry.counters import Counters
+
+KEEP_EVENTS_NS: Final = 60_000_000_000
+"""Files with events younger than this stay, acknowledged or not: a resumed event may have to find them."""
+_SHARE: Final = 512
+_MIN_SEGMENT: Final = 64 * 1024
+_MAX_SEGMENT: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An opened buffer directory."""
+
+    path: Path
+    identity: Identity
+    events: Keeper
+    samples: Keeper
+    recent: RecentEvents
+    lock: int
+
+    def release(self) -> None:
+        """Let another process use the directory."""
+        os.close(self.lock)
+
+
+async def open_directory(
+    path: Path, *, site: str, gateway: str, max_bytes: int, counters: Counters, now_ns: Callable[[], int]
+) -> Opened:
+    """Open the directory, made if missing. Raises ConfigError if it cannot be used; damage inside is no reason."""
+    lock = _lock(path)
+    segment_bytes = min(max(max_bytes // _SHARE, _MIN_SEGMENT), _MAX_SEGMENT)
+    events, samples = (
+        Keeper(
+            Stream(
+                path / name,
+                segment_bytes=segment_bytes,
+                quarantine_folder=path / "quarantine",
+                keep_ns=KEEP_EVENTS_NS if name == "events" else 0,
+                now_ns=now_ns,
+            ),
+            counters,
+        )
+        for name in STREAMS
+    )
+    recent = RecentEvents()
+    try:
+        identity = await samples.call(
+            lambda: _identity(path / "meta", site=site, gateway=gateway, on_unsaved=samples.stream.counts.add)
+        )
+        await events.call(events.stream.open)
+        await samples.call(samples.stream.open)
+        await events.call(lambda: _recover(events.stream, recent, now_ns()))
+    except OSError as error:
+        await events.close()
+        await samples.close()
+        os.close(lock)
+        raise ConfigError([_unusable(path, error)]) from error
+    try:
+        await events.call(lambda: events.stream.prepare(identity.epoch))
+    except OSError as error:
+        events.error = str(error)
+        counters.add("buffer.disk_errors")
+    return Opened(path=path, identity=identity, events=events, samples=samples, recent=recent, lock=lock)
+
+
+def _lock(path: Path) -> int:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError([_unusable(path, error)]) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        problem = Problem(
+            where=f"buffer.path {path}",
+            what="another process is using this buffer",
+            mend="stop the other agent, or give each gateway a directory of its own",
+        )
+        raise ConfigError([problem]) from error
+    return lock
+
+
+def _unusable(path: Path, error: OSError) -> Problem:
+    return Problem(
+        where=f"buffer.path {path}",
+        what=f"cannot be used: {error.strerror or error}",
+        mend="make it a directory that the agent's user may write to, on a disk with free space",
+    )
+
+
+def _identity(path: Path, *, site: str, gateway: str, on_unsaved: Callable[[str], None]) -> Identity:
+    try:
+        meta = read_meta(path)
+    except OSError:
+        meta = None
+    if meta is None and path.exists():
+        on_unsaved("buffer.meta_unreadable")
+    if meta is None or (meta.site, meta.gateway) != (site, gateway):
+        meta = Meta(site=site, gateway=gateway, epoch=new_epoch(), reserved=1)
+    identity = Identity(site=site, gateway=gateway, epoch=meta.epoch, first=meta.reserved)
+    reserving = identity.next_meta()
+    try:
+        write_meta(path, reserving)
+    except OSError:
+        # Without a reserved block the first batch mints an epoch of its own.
+        on_unsaved("buffer.disk_errors")
+    else:
+        identity.reserve(reserving)
+    return identity
+
+
+def _recover(stream: Stream, recent: RecentEvents, now_ns: int) -> None:
+    newest = min(stream.newest_at_ns, now_ns) if stream.newest_at_ns else now_ns
+    for payload in stream.recent_payloads(newest - WINDOW_NS):
+        try:
+            recent.recover(decode_batch(unpack(payload)))
+        except ProtocolError:
+            stream.counts.add("buffer.unreadable_batches")

@@ -1,0 +1,24 @@
+"""Where bytes go that cannot be used but might be read by a person: bounded, never read back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_BYTES: Final = 8 * 1024 * 1024
+MAX_FILES: Final = 100
+
+
+def quarantine(folder: Path, name: str, data: bytes) -> bool:
+    """Keep `data` under `name`; false if the quarantine is full or cannot be written: the loss is counted elsewhere."""
+    try:
+        folder.mkdir(exist_ok=True)
+        kept = [path.stat().st_size for path in folder.iterdir()]
+        if len(kept) >= MAX_FILES or sum(kept) + len(data) > MAX_BYTES:
+            return False
+        (folder / name).write_bytes(data)
+    except OSError:
+        return False
+    return True

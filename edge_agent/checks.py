@@ -1,0 +1,90 @@
+"""What `edge-agent check` looks at beyond the configuration: broker, buffer folder, ports, clock, policy."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.clock import Clock
+from edge_agent.privacy import load_policy
+from telemetry.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edge_agent.configuration import Configuration
+    from edge_agent.settings import Settings
+
+CONNECT_S = 3.0
+
+
+def surroundings(configuration: Configuration) -> tuple[list[Problem], list[Problem]]:
+    """Return (errors, warnings): what would keep the agent from working now, and what a person should know."""
+    settings = configuration.settings
+    return [*_files(settings), *_broker(settings)], [*_ports(settings), *_people(configuration), *_clock(settings)]
+
+
+def _files(settings: Settings) -> Iterator[Problem]:
+    mqtt = settings.mqtt
+    for name in ("password_file", "ca_file", "cert_file", "key_file"):
+        path: Path | None = getattr(mqtt, name)
+        if path is not None and not os.access(path, os.R_OK):
+            yield Problem(where=f"mqtt.{name}", what=f"{path} cannot be read", mend="create it, or mend its rights")
+    folder = settings.buffer.path
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        yield Problem(where="buffer.path", what=f"{folder} cannot be written", mend=f"mend the rights of {nearest}")
+
+
+def _broker(settings: Settings) -> Iterator[Problem]:
+    mqtt = settings.mqtt
+    try:
+        socket.create_connection((mqtt.host, mqtt.port), timeout=CONNECT_S).close()
+    except OSError as error:
+        what = f"{mqtt.host} port {mqtt.port} does not answer: {error}"
+        yield Problem(where="mqtt.url", what=what, mend="check the address, the network and the broker")
+
+
+def _ports(settings: Settings) -> Iterator[Problem]:
+    for link in settings.links:
+        if link.kind != "serial" or link.path is None:
+            continue
+        where = f"[[link]] {link.name}: path"
+        if not Path(link.path).exists():
+            mend = "plug it in, or copy the name from: ls -l /dev/serial/by-id"
+            yield Problem(where=where, what=f"{link.path} is not there", mend=mend)
+        elif not os.access(link.path, os.R_OK | os.W_OK):
+            mend = "add the agent's user to the group dialout"
+            yield Problem(where=where, what=f"{link.path} may not be opened", mend=mend)
+        elif link.path.startswith(("/dev/ttyUSB", "/dev/ttyACM")):
+            mend = "use its link below /dev/serial/by-id"
+            yield Problem(where=where, what=f"{link.path} changes when adapters are re-plugged", mend=mend)
+
+
+def _people(configuration: Configuration) -> Iterator[Problem]:
+    settings = configuration.settings
+    if configuration.keys is None:
+        yield Problem(
+            where="privacy.key_file",
+            what="no key: everything about persons is withheld",
+            mend="nothing, if this room measures air only; else ask the school's officer for the gateway's keys",
+        )
+    if settings.privacy.policy_file is None:
+        mend = "nothing, if this room measures air only; else ask the school's officer for the policy"
+        yield Problem(where="privacy.policy_file", what="no policy: everything about people is withheld", mend=mend)
+        return
+    try:
+        load_policy(settings.privacy.policy_file, site=settings.site)
+    except ConfigError as error:
+        yield from error.problems
+
+
+def _clock(settings: Settings) -> Iterator[Problem]:
+    if not Clock(assume_synced=settings.clock.assume_synced).synced():
+        yield Problem(
+            where="clock",
+            what="is not synchronised: samples wait until it is",
+            mend="enable systemd-timesyncd, or open UDP port 123 to the school's NTP server",
+        )

@@ -1,0 +1,98 @@
+"""poll: reads one device each period for ever; each reading that was tried and failed is reported as bad."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Final
+
+from edge_agent.collector.backoff import AUTH_S, Backoff
+from telemetry.errors import AuthError, DeviceUnavailable, ProtocolError
+from telemetry.sample import Reason, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from edge_agent.collector.state import DeviceState
+    from telemetry.driver import DeviceContext, PollDriver
+
+_STALL_FACTOR: Final = 10
+"""A reading that takes so many deadlines has hung: it is abandoned, whatever the driver thinks."""
+_PATIENCE: Final = 3
+"""Failures in a row before a device is asked less often than its period says."""
+
+
+async def poll(
+    context: DeviceContext,
+    create: Callable[[], PollDriver],
+    emit: Callable[[Sample], Awaitable[None]],
+    state: DeviceState,
+    *,
+    period_s: float,
+) -> None:
+    """Read the device every `period_s` seconds, from a random phase on, until cancelled."""
+    backoff = Backoff()
+    while True:
+        try:
+            async with create() as driver:
+                await _read_for_ever(driver, context, emit, state=state, backoff=backoff, period_s=period_s)
+        except (DeviceUnavailable, ProtocolError, AuthError) as error:
+            state.down(error)
+            await asyncio.sleep(AUTH_S if isinstance(error, AuthError) else backoff.next_s())
+
+
+async def _read_for_ever(
+    driver: PollDriver,
+    context: DeviceContext,
+    emit: Callable[[Sample], Awaitable[None]],
+    *,
+    state: DeviceState,
+    backoff: Backoff,
+    period_s: float,
+) -> None:
+    loop = asyncio.get_running_loop()
+    due = loop.time() + random.random() * min(period_s, 1.0)  # noqa: S311 - spreads devices over the bus
+    failures = 0
+    reported = float("-inf")
+    while True:
+        await asyncio.sleep(due - loop.time())
+        try:
+            sample = await _read(driver, context.profile.deadline_s)
+        except (DeviceUnavailable, ProtocolError) as error:
+            failures += 1
+            state.down(error)
+            context.counters.add(f"device.{context.device}.failed_readings")
+            if loop.time() - reported >= 0.9 * period_s:
+                reported = loop.time()
+                await emit(_failed(context, error))
+            due = max(due, loop.time() - period_s) + period_s
+            if failures >= _PATIENCE:
+                due = loop.time() + backoff.next_s()
+        else:
+            failures = 0
+            backoff.reset()
+            state.sampled()
+            await emit(sample)
+            due += period_s
+            if due < loop.time():
+                missed = int((loop.time() - due) / period_s) + 1
+                context.counters.add(f"device.{context.device}.missed_periods", missed)
+                due += missed * period_s
+
+
+async def _read(driver: PollDriver, deadline_s: float) -> Sample:
+    try:
+        async with asyncio.timeout(_STALL_FACTOR * deadline_s):
+            return await driver.read()
+    except TimeoutError as error:
+        raise DeviceUnavailable(f"a reading hung for {_STALL_FACTOR * deadline_s:g} s", timed_out=True) from error
+
+
+def _failed(context: DeviceContext, error: DeviceUnavailable | ProtocolError) -> Sample:
+    """Return a sample whose points are all bad: the gap is on record with its reason."""
+    reason = Reason.DECODE if isinstance(error, ProtocolError) else Reason.TIMEOUT
+    return Sample(
+        device=context.device,
+        acquired_at_ns=context.now_ns(),
+        bad={point.name: reason for point in context.profile.points},
+    )

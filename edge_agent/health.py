@@ -1,0 +1,163 @@
+"""Health: the document on `health`, the gateway's own row in the store, and the watchdog."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from edge_agent.clock import boot_id
+from edge_agent.notify import notify, watchdog_period_s
+from telemetry.sample import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from edge_agent.clock import Clock
+    from edge_agent.collector import DeviceState
+    from edge_agent.settings import Settings
+    from telemetry.counters import Counters
+
+SCHEMA: Final = "campus.health/1"
+ROW_EVERY_S: Final = 60.0
+DISK_HANGS_S: Final = 30.0
+"""A write that takes so long: the flash card or its driver is stuck, and a restart is the only cure."""
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class BufferState(Protocol):
+    """What health needs to know of the buffer."""
+
+    @property
+    def batches(self) -> int: ...  # noqa: D102 - named for what it counts
+    @property
+    def values(self) -> int: ...  # noqa: D102
+    @property
+    def disk_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def oldest_age_s(self) -> float | None: ...  # noqa: D102
+    @property
+    def hours_left(self) -> float | None: ...  # noqa: D102
+
+
+def rss_bytes() -> int:
+    """Return this process's resident memory."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+
+
+class Health:
+    """Gathers what a user needs to see; everything that was dropped is among the counters."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        epoch: str,
+        clock: Clock,
+        counters: Counters,
+        devices: Mapping[str, DeviceState],
+        buffer: Callable[[], BufferState],
+        gate_problem: Callable[[], str | None],
+    ) -> None:
+        self._settings = settings
+        self._epoch = epoch
+        self._clock = clock
+        self._counters = counters
+        self._devices = devices
+        self._buffer = buffer
+        self._gate_problem = gate_problem
+        self._started_s = time.monotonic()
+
+    def document(self) -> dict[str, Any]:
+        """Return the health document."""
+        buffer = self._buffer()
+        return {
+            "schema": SCHEMA,
+            "site": self._settings.site,
+            "gateway": self._settings.gateway,
+            "epoch": self._epoch,
+            "boot_id": boot_id(),
+            "at_ns": self._clock.now_ns(),
+            "uptime_s": round(time.monotonic() - self._started_s, 1),
+            "clock": "synced" if self._clock.synced() else "unsynced",
+            "simulated": self._settings.simulated,
+            "gate_closed_for_people": self._gate_problem(),
+            "buffer": {
+                "batches": buffer.batches,
+                "values": buffer.values,
+                "bytes": buffer.disk_bytes,
+                "oldest_age_s": buffer.oldest_age_s,
+                "hours_left": buffer.hours_left,
+            },
+            "devices": {name: state.document() for name, state in self._devices.items()},
+            "counters": self._counters.snapshot(),
+        }
+
+    def row(self) -> Sample:
+        """Return the gateway's own sample, of class `ops`."""
+        buffer = self._buffer()
+        up = sum(state.document()["state"] == "up" for state in self._devices.values())
+        dropped = sum(n for name, n in self._counters.snapshot().items() if name.startswith("buffer.dropped_values"))
+        return Sample(
+            device=self._settings.gateway,
+            acquired_at_ns=self._clock.now_ns(),
+            values={
+                "uptime": round(time.monotonic() - self._started_s, 1),
+                "rss": float(rss_bytes()),
+                "buffer_bytes": float(buffer.disk_bytes),
+                "buffer_age": float(buffer.oldest_age_s or 0.0),
+                "devices_up": float(up),
+                "devices_down": float(len(self._devices) - up),
+                "dropped_values": float(dropped),
+            },
+        )
+
+
+async def tell(
+    health: Health,
+    publish: Callable[[dict[str, Any]], Awaitable[None]],
+    emit: Callable[[Sample], Awaitable[None]],
+    *,
+    period_s: float,
+) -> None:
+    """Publish the health document each period and the gateway's row each minute, until cancelled."""
+    row_due = 0.0
+    while True:
+        if time.monotonic() >= row_due:
+            row_due = time.monotonic() + ROW_EVERY_S
+            await emit(health.row())
+        await publish(health.document())
+        await asyncio.sleep(period_s)
+
+
+class Progress:
+    """Whether the agent really works: samples move on and the disk does not hang; that the loop turns is not enough."""
+
+    def __init__(
+        self, passed: Callable[[], int], disk_busy_s: Callable[[], float], *, patience_s: float | None
+    ) -> None:
+        self._passed = passed
+        self._disk_busy_s = disk_busy_s
+        self._patience_s = patience_s
+        """Longest time without a sample; none where only people's cards make samples."""
+        self._last = -1
+        self._moved_s = time.monotonic()
+
+    def alive(self) -> bool:
+        """Tell whether something moved lately."""
+        passed = self._passed()
+        if passed != self._last:
+            self._last, self._moved_s = passed, time.monotonic()
+        moving = self._patience_s is None or time.monotonic() - self._moved_s < self._patience_s
+        return moving and self._disk_busy_s() < DISK_HANGS_S
+
+
+async def feed_watchdog(progress: Progress) -> None:
+    """Tell systemd that the service lives, but only while it makes progress; returns at once if nobody watches."""
+    period_s = watchdog_period_s()
+    while period_s is not None:
+        if progress.alive():
+            notify("WATCHDOG=1")
+        await asyncio.sleep(period_s)

@@ -1,0 +1,120 @@
+"""The pipeline: one Sample on its way from the collector through judge, report rules and gate into the buffer."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from edge_agent.clock import boottime_ns
+from edge_agent.derive import Judge, Reporter
+from telemetry.sample import PERSON_CLASSES, Admitted, Quality, WithheldReason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edge_agent.clock import Clock
+    from edge_agent.privacy import Gate
+    from telemetry.counters import Counters
+    from telemetry.profile import DeviceProfile
+    from telemetry.sample import Sample
+
+MAX_WAITING: Final = 20_000
+"""Samples that wait for the clock; beyond it the oldest go on as they are, marked uncertain."""
+PERSON_WAIT_NS: Final = 15 * 60 * 1_000_000_000
+"""How long a sample about a person may wait for the clock; then it is withheld."""
+
+
+class Sink(Protocol):
+    """What takes admitted samples; `edge_agent.buffer.Buffer` is one."""
+
+    async def append(self, admitted: Admitted) -> None:
+        """Take one sample; returns when its durability is given."""
+        ...
+
+
+class Pipeline:
+    """Feeds the buffer. Samples taken before the clock is synchronised wait and are stamped right after it."""
+
+    def __init__(
+        self,
+        profiles: Mapping[str, DeviceProfile],
+        *,
+        gate: Gate,
+        sink: Sink,
+        clock: Clock,
+        counters: Counters,
+    ) -> None:
+        self._judges = {device: Judge(profile) for device, profile in profiles.items()}
+        self._reporters = {device: Reporter(profile, counters) for device, profile in profiles.items()}
+        self._gate = gate
+        self._sink = sink
+        self._clock = clock
+        self._counters = counters
+        self._waiting: deque[tuple[int, Admitted]] = deque()
+        self.passed = 0
+        """Samples that went through; the watchdog watches it grow."""
+
+    @property
+    def waiting(self) -> int:
+        """How many samples wait for the clock."""
+        return len(self._waiting)
+
+    def gone(self, device: str) -> None:
+        """Note that a device was lost: it warms up again when it is back."""
+        self._judges[device].gone()
+
+    async def emit(self, sample: Sample) -> None:
+        """Take one sample from a driver; returns when what may leave is in the buffer."""
+        reported = self._reporters[sample.device].report(self._judges[sample.device].judge(sample))
+        self.passed += 1
+        if reported is None:
+            return
+        synced = self._clock.synced()
+        if synced and self._waiting:
+            await self.stamp_waiting()
+        for answer in self._gate.split(reported):
+            if not isinstance(answer, Admitted):
+                continue
+            if synced:
+                await self._sink.append(answer)
+            else:
+                await self._wait(answer)
+
+    async def stamp_waiting(self) -> None:
+        """Give the waiting samples their time, now that the clock is right, and pass them on."""
+        now_boot_ns, now_ns = boottime_ns(), self._clock.now_ns()
+        while self._waiting:
+            taken_ns, admitted = self._waiting.popleft()
+            stamped = msgspec.structs.replace(admitted, acquired_at_ns=now_ns - (now_boot_ns - taken_ns))
+            await self._sink.append(stamped)
+
+    async def give_up_waiting(self) -> None:
+        """Pass on what still waits, marked uncertain: the boot ends without a synchronised clock."""
+        while self._waiting:
+            await self._pass_uncertain()
+
+    async def _wait(self, admitted: Admitted) -> None:
+        self._counters.add("clock.waited_samples")
+        taken_ns = boottime_ns() - max(0, self._clock.now_ns() - admitted.acquired_at_ns)
+        self._waiting.append((taken_ns, admitted))
+        if len(self._waiting) > MAX_WAITING:
+            await self._pass_uncertain()
+        self._withhold_old_persons()
+
+    async def _pass_uncertain(self) -> None:
+        _, admitted = self._waiting.popleft()
+        if admitted.data_class in PERSON_CLASSES:
+            self._withhold(admitted)
+            return
+        self._counters.add("clock.uncertain_samples")
+        await self._sink.append(msgspec.structs.replace(admitted, quality=Quality.CLOCK_UNCERTAIN))
+
+    def _withhold_old_persons(self) -> None:
+        limit = boottime_ns() - PERSON_WAIT_NS
+        while self._waiting and self._waiting[0][0] < limit and self._waiting[0][1].data_class in PERSON_CLASSES:
+            self._withhold(self._waiting.popleft()[1])
+
+    def _withhold(self, admitted: Admitted) -> None:
+        self._counters.add(f"gate.withheld.{admitted.data_class}.{WithheldReason.CLOCK_UNSYNCED}")

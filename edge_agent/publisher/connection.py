@@ -1,0 +1,268 @@
+"""One MQTT connection. Everything that reaches below aiomqtt's public face stands in this file.
+
+aiomqtt 2 hides what we need: the reason code of a PUBACK, a broker that hangs up before its CONNACK, and what is left
+of an attempt that failed. Each connection is a new client, so that nothing of an old one lives on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import aiomqtt
+from paho.mqtt.client import MQTT_ERR_SUCCESS
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from telemetry.errors import AuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from paho.mqtt.client import Client as PahoClient
+    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
+
+V5: Final = aiomqtt.ProtocolVersion.V5
+V311: Final = aiomqtt.ProtocolVersion.V311
+VERSIONS: Final = {"auto": (V5, V311), "5": (V5,), "3.1.1": (V311,)}
+CONNECT_S: Final = 3.0
+"""Deadline of TCP and TLS; also the longest that a stop has to wait for an attempt under way."""
+CONNACK_S: Final = 5.0
+DEADLINE_S: Final = 10.0
+"""Deadline of a PUBACK or SUBACK: later than that the connection is dead."""
+_GOODBYE_S: Final = 1.0
+_RECEIVE_MAXIMUM: Final = 100
+_FAILURE: Final = 0x80
+# Bad user or password, not authorised, banned, bad authentication method; paho gives 3.1.1's codes as those of 5.
+_AUTH_CODES: Final = {0x86, 0x87, 0x8A, 0x8C}
+_VERSION_CODES: Final = {0x84}
+
+
+class HungUp(aiomqtt.MqttError):
+    """The broker closed the connection before it answered; an old one may do so when greeted in MQTT 5."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """Where the broker is and how to log in. With `tls` there is no way back to plain text."""
+
+    host: str
+    port: int
+    tls: bool = False
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive_s: int = 30
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+
+
+class Connection(aiomqtt.Client):
+    """A client whose messages and PUBACKs arrive by callback, in the event loop."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        protocol: aiomqtt.ProtocolVersion,
+        *,
+        client_id: str,
+        will: aiomqtt.Will,
+        password: str | None,
+        context: ssl.SSLContext | None,
+    ) -> None:
+        properties = None
+        if protocol is V5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.ReceiveMaximum = _RECEIVE_MAXIMUM
+            properties.SessionExpiryInterval = 0
+        super().__init__(
+            broker.host,
+            broker.port,
+            identifier=client_id,
+            username=broker.username,
+            password=password,
+            protocol=protocol,
+            clean_session=None if protocol is V5 else True,
+            clean_start=True if protocol is V5 else MQTT_CLEAN_START_FIRST_ONLY,
+            properties=properties,
+            will=will,
+            keepalive=broker.keepalive_s,
+            timeout=CONNACK_S,
+            tls_context=context,
+            socket_options=[
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+                (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEADLINE_S * 1000)),
+            ],
+        )
+        self._client.connect_timeout = CONNECT_S
+        self.protocol = protocol
+        self.max_packet_bytes: int | None = None
+        """The largest packet that the broker takes; none if it did not say."""
+        self.on_payload: Callable[[bytes], None] = lambda _: None
+        """Called with each incoming message."""
+        self.on_puback: Callable[[int, ReasonCode], None] = lambda *_: None
+        """Called with the message id and the broker's answer."""
+
+    @property
+    def lost(self) -> asyncio.Future[None]:
+        """Done when the connection has ended."""
+        return self._disconnected
+
+    def send(self, topic: str, payload: bytes, *, qos: int) -> int:
+        """Hand a message over and return its id; a PUBACK is told to `on_puback`. Raises MqttCodeError."""
+        info = self._client.publish(topic, payload, qos)
+        if info.rc != MQTT_ERR_SUCCESS:
+            raise aiomqtt.MqttCodeError(info.rc, "cannot publish")
+        return info.mid
+
+    async def open(self, stop: asyncio.Event) -> None:
+        """Connect and log in, unless `stop` is set meanwhile.
+
+        Raises AuthError or MqttError, and leaves nothing behind then.
+        """
+        loop = asyncio.get_running_loop()
+        entering = loop.create_task(self.__aenter__(), name="mqtt-connect")
+        stopping = loop.create_task(stop.wait(), name="mqtt-connect-stop")
+        try:
+            await asyncio.wait([entering, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not entering.done():
+                # The thread in connect() cannot be stopped, but ends by its deadline; then nobody waits for a CONNACK.
+                if not self._connected.done():
+                    self._connected.set_exception(HungUp("stopped while connecting"))
+                await asyncio.wait([entering, stopping])
+                if entering.exception() is None:
+                    await self.abandon()
+        try:
+            entering.result()
+            if stop.is_set():
+                raise HungUp("stopped while connecting")
+        except aiomqtt.MqttError as error:
+            await self.abandon()
+            code = _code(error)
+            if code in _AUTH_CODES:
+                raise AuthError(f"broker refuses the login: {error}") from error
+            raise
+        self.timeout = DEADLINE_S
+
+    async def subscribe_to(self, topic: str) -> None:
+        """Subscribe with QoS 1. Raises AuthError if the broker does not allow it, MqttError for all else."""
+        granted = await self.subscribe(topic, qos=1)
+        code = granted[0].value if isinstance(granted[0], ReasonCode) else int(granted[0])
+        if code >= _FAILURE:
+            raise AuthError(f"broker does not let us subscribe to {topic} (code {code}): allow it in its access rules")
+
+    async def close(self) -> None:
+        """Say goodbye, so that the broker does not publish the will; never raises MqttError."""
+        self.timeout = _GOODBYE_S
+        with contextlib.suppress(aiomqtt.MqttError):
+            await self.__aexit__(None, None, None)
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """Cut the connection and leave nothing of it behind."""
+        sock = self._client.socket()
+        if isinstance(sock, socket.socket):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            # paho lets go of its socket when it reads the end.
+            while self._client.socket() is not None and self._client.loop_read() == MQTT_ERR_SUCCESS:
+                pass
+        if self._misc_task is not None:
+            self._misc_task.cancel()
+            await asyncio.wait([self._misc_task])
+        for future in (self._connected, self._disconnected):
+            if future.done() and not future.cancelled():
+                future.exception()
+
+    def _on_connect(
+        self,
+        client: PahoClient,
+        userdata: Any,
+        flags: ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        self.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
+        receive_maximum = getattr(properties, "ReceiveMaximum", None)
+        if receive_maximum is not None:
+            self._client.max_inflight_messages_set(receive_maximum)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(
+        self,
+        client: PahoClient,
+        userdata: Any,
+        flags: DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        # aiomqtt would wait for its time-out.
+        if not self._connected.done():
+            self._connected.set_exception(HungUp("broker closed the connection before it answered"))
+            return
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_message(self, client: PahoClient, userdata: Any, message: MQTTMessage) -> None:  # noqa: ARG002
+        self.on_payload(bytes(message.payload))
+
+    def _on_publish(
+        self, client: PahoClient, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
+    ) -> None:
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+        self.on_puback(mid, reason_code)
+
+
+def _code(error: aiomqtt.MqttError) -> int | None:
+    # Plain integers are paho's own error numbers, which overlap with reason codes.
+    rc = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+    return rc.value if isinstance(rc, ReasonCode) else None
+
+
+def refuses_version(error: aiomqtt.MqttError) -> bool:
+    """Whether the broker said that it does not speak this version."""
+    return _code(error) in _VERSION_CODES
+
+
+def went_unanswered(error: aiomqtt.MqttError) -> bool:
+    """Whether the broker hung up or kept silent instead of a CONNACK: an old one's way to say no to MQTT 5."""
+    return isinstance(error, HungUp) or str(error) == "Operation timed out"
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether a connection ended because the broker does not want this client."""
+    return isinstance(error, AuthError) or (isinstance(error, aiomqtt.MqttError) and _code(error) in _AUTH_CODES)
+
+
+def read_credentials(broker: Broker) -> tuple[ssl.SSLContext | None, str | None]:
+    """Return the TLS context, none for a plain connection, and the password; reads files.
+
+    Raises AuthError naming the file that cannot be used.
+    """
+    path: Path | None = None
+    context: ssl.SSLContext | None = None
+    try:
+        if broker.tls:
+            path = broker.ca_file
+            context = ssl.create_default_context(cafile=path)
+            path = broker.cert_file
+            if path is not None:
+                context.load_cert_chain(path, broker.key_file)
+        path = broker.password_file
+        # Only the line end goes: a password may end with a space.
+        return context, path.read_text(encoding="utf-8").rstrip("\r\n") if path is not None else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuthError(f"{path} cannot be used: {error} → give the agent a readable PEM or password file") from error

@@ -1,0 +1,270 @@
+"""Publisher: keeps a connection to the broker and sends the outbox's batches until each is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as random_module
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import aiomqtt
+import msgspec
+
+from edge_agent.publisher.backoff import Backoff
+from edge_agent.publisher.connection import (
+    V5,
+    VERSIONS,
+    Broker,
+    Connection,
+    is_refusal,
+    read_credentials,
+    refuses_version,
+    went_unanswered,
+)
+from edge_agent.publisher.latency import Latency
+from edge_agent.publisher.session import STATUS_SCHEMA, Session
+from edge_agent.publisher.window import Window
+from telemetry.ack import decode_ack
+from telemetry.errors import AuthError, ProtocolError
+from telemetry.topics import Channel, Flow, gateway_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_agent.publisher.outbox import Outbox
+    from telemetry.ack import Ack
+    from telemetry.counters import Counters
+    from telemetry.ranges import Range
+
+_LOG: Final = logging.getLogger(__name__)
+_OF_USE_S: Final = 5.0
+"""A connection that lived so long, or brought an acknowledgement, was of use: the next is tried quickly."""
+
+
+class Publisher:
+    """Sends batches live or as backfill, hears acknowledgements, says birth and death.
+
+    `run()` until `stop()`; neither raises for anything that the network or the broker does.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        broker: Broker,
+        site: str,
+        gateway: str,
+        boot_id: str,
+        simulated: bool,
+        window_s: float,
+        counters: Counters,
+        now_ns: Callable[[], int] = time.time_ns,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        self.connected = False
+        self.last_ack_at: float | None = None
+        """`time.monotonic()` of the last acknowledgement."""
+        self.last_time_ns: int | None = None
+        """The ingest's UTC clock in that acknowledgement."""
+        self.turns = 0
+        """Grows at least once in 40 s while the publisher lives, connected or not: for a watchdog."""
+        self.problem: str | None = None
+        """Why there is no connection, for people; none while there is one."""
+        self._outbox = outbox
+        self._broker = broker
+        self._site = site
+        self._gateway = gateway
+        self._boot_id = boot_id
+        self._simulated = simulated
+        self._window_s = window_s
+        self._counters = counters
+        self._now_ns = now_ns
+        self._window = Window(random=random)
+        self._backoff = Backoff(random=random)
+        self._latency = Latency()
+        self._slow = False
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._stopped.set()
+        self._connection: Connection | None = None
+        self._agreed: aiomqtt.ProtocolVersion | None = None
+        outbox.on_ready(self._wake.set)
+
+    @property
+    def ack_p95_s(self) -> float | None:
+        """Time from sending to acknowledgement, 95th percentile of the last live batches; none while they are few."""
+        return self._latency.p95_s
+
+    @property
+    def in_flight(self) -> int:
+        """Batches that are sent and not acknowledged."""
+        return len(self._window.in_flight)
+
+    async def run(self) -> None:
+        """Stay connected and send, until `stop`."""
+        self._stopped.clear()
+        try:
+            while not self._stop.is_set():
+                delay_s = await self._connect_and_send()
+                if not self._stop.is_set():
+                    await self._pause(delay_s)
+        finally:
+            self._stopped.set()
+
+    async def stop(self) -> None:
+        """Give live batches up to 2 s to be acknowledged, say goodbye and let `run` return."""
+        self._stop.set()
+        self._wake.set()
+        await self._stopped.wait()
+
+    async def publish_health(self, document: dict[str, Any]) -> None:
+        """Send the health document if there is a connection; nobody waits for it."""
+        if not self.connected or self._connection is None:
+            self._counters.add("publisher.health_unsent")
+            return
+        topic = gateway_topic(self._site, self._gateway, Channel.HEALTH)
+        try:
+            self._connection.send(topic, msgspec.json.encode(document), qos=0)
+        except aiomqtt.MqttError:
+            self._counters.add("publisher.health_unsent")
+
+    async def _connect_and_send(self) -> float:
+        """Make one connection and use it as long as it lasts; return seconds to wait before the next."""
+        started = time.monotonic()
+        acks = self._counters.get("publisher.acks")
+        try:
+            connection = await self._connect()
+            if connection is None:
+                return 0.0
+            try:
+                await self._session(connection).run()
+                await connection.close()
+            finally:
+                self.connected, self._connection = False, None
+                # Without a goodbye the broker publishes the will.
+                await connection.abandon()
+        except (AuthError, aiomqtt.MqttError, OSError) as error:
+            self._note(error)
+            if time.monotonic() - started > _OF_USE_S or self._counters.get("publisher.acks") > acks:
+                self._backoff.worked()
+            return self._backoff.after_refusal() if is_refusal(error) else self._backoff.after_failure()
+        return 0.0
+
+    async def _connect(self) -> Connection | None:
+        """Return an open connection in the newest version the broker speaks; none when stopped meanwhile."""
+        context, password = await asyncio.to_thread(read_credentials, self._broker)
+        versions = (self._agreed,) if self._agreed is not None else VERSIONS[self._broker.protocol]
+        refused = False
+        for version in versions:
+            connection = Connection(
+                self._broker,
+                version,
+                client_id=f"{self._site}-{self._gateway}",
+                will=aiomqtt.Will(
+                    gateway_topic(self._site, self._gateway, Channel.STATUS),
+                    msgspec.json.encode(self._status("offline")),
+                    qos=1,
+                    retain=True,
+                ),
+                password=password,
+                context=context,
+            )
+            if self._stop.is_set():
+                return None
+            self._turn()
+            try:
+                await connection.open(self._stop)
+            except aiomqtt.MqttError as error:
+                if version is versions[-1] or not (refuses_version(error) or went_unanswered(error)):
+                    raise
+                refused = refuses_version(error)
+                continue
+            if refused:
+                # Said in so many words; a broker that only hung up may have been starting, and is asked for 5 again.
+                self._agreed = version
+            return connection
+        raise AssertionError(versions)
+
+    def _session(self, connection: Connection) -> Session:
+        self._connection, self.connected = connection, True
+        connection.on_payload = self._on_payload
+        if self.problem is not None or not self._counters.get("publisher.connections"):
+            _LOG.info("connected to %s (MQTT %s)", self._broker, "5" if connection.protocol is V5 else "3.1.1")
+        self.problem = None
+        self._counters.add("publisher.connections")
+        return Session(
+            connection,
+            site=self._site,
+            gateway=self._gateway,
+            birth=self._status("online"),
+            window=self._window,
+            outbox=self._outbox,
+            counters=self._counters,
+            wake=self._wake,
+            stopping=self._stop.is_set,
+            on_turn=self._turn,
+        )
+
+    def _turn(self) -> None:
+        self.turns += 1
+
+    def _status(self, state: str) -> dict[str, Any]:
+        return {
+            "schema": STATUS_SCHEMA,
+            "state": state,
+            "epoch": self._outbox.epoch,
+            "boot_id": self._boot_id,
+            "at_ns": self._now_ns(),
+            "simulated": self._simulated,
+        }
+
+    def _on_payload(self, payload: bytes) -> None:
+        try:
+            ack = decode_ack(payload)
+        except ProtocolError:
+            self._counters.add("publisher.bad_acks")
+            return
+        self._acknowledge(ack)
+        self._wake.set()
+
+    def _acknowledge(self, ack: Ack) -> None:
+        now = asyncio.get_running_loop().time()
+        if ack.retry_after_s > 0:
+            self._counters.add("publisher.pauses")
+            self._window.pause(now, ack.retry_after_s)
+        self.last_time_ns, self.last_ack_at = ack.time_ns, time.monotonic()
+        spans: list[Range] = [*ack.stored, *((refused.batch, refused.batch) for refused in ack.refused)]
+        if not spans:
+            if ack.epoch != self._outbox.epoch and all(one.batch.epoch != ack.epoch for one in self._window.in_flight):
+                self._counters.add("publisher.acks_unknown_epoch")
+            elif ack.retry_after_s <= 0:
+                self._window.ingest_here(now)
+            return
+        for one in self._window.acknowledged(ack.epoch, spans, now):
+            self._counters.add("publisher.acks")
+            if one.flow is Flow.LIVE and one.sends == 1:
+                self._latency.add(now - one.first_sent_at)
+        self._outbox.acknowledge(ack)
+        p95_s = self._latency.p95_s
+        slow = p95_s is not None and p95_s > self._window_s / 2
+        if slow and not self._slow:
+            self._counters.add("publisher.slow_ack")
+            _LOG.warning("acknowledgements take %.2f s (95%%), above half the window of %.1f s", p95_s, self._window_s)
+        self._slow = slow
+
+    def _note(self, error: Exception) -> None:
+        """Count and, when the reason changes, tell the operator."""
+        self._counters.add("publisher.login_refused" if is_refusal(error) else "publisher.connection_errors")
+        problem = f"{self._broker}: {error or type(error).__name__}"
+        if problem != self.problem and not self._stop.is_set():
+            _LOG.warning("no connection to %s → data wait in the buffer", problem)
+        self.problem = problem
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            pass

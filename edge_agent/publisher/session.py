@@ -1,0 +1,182 @@
+"""One connection's work: birth, acknowledgements in, batches out, goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import aiomqtt
+import msgspec
+
+from edge_agent.publisher.connection import DEADLINE_S
+from telemetry.topics import Channel, Flow, gateway_topic, telemetry_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from edge_agent.publisher.connection import Connection
+    from edge_agent.publisher.outbox import Outbox
+    from edge_agent.publisher.window import InFlight, Window
+    from telemetry.counters import Counters
+
+_LOG: Final = logging.getLogger(__name__)
+STATUS_SCHEMA: Final = "campus.status/1"
+DRAIN_S: Final = 2.0
+GOODBYE_S: Final = 1.0
+_POLL_S: Final = 1.0
+"""Backfill that became due without anybody saying so is noticed after this."""
+_HEADER_BYTES: Final = 256
+"""More than topic and properties of one of our messages take."""
+_FAILURE: Final = 0x80
+_NO_SUBSCRIBER: Final = 0x10
+_PAUSES_S: Final = {0x87: 60.0, 0x95: 60.0, 0x97: 10.0}
+_DEFAULT_PAUSE_S: Final = 10.0
+_MEND: Final = {
+    0x87: "allow this gateway to write its telemetry topics in the broker's access rules",
+    0x95: "raise the broker's packet size limit to 128 KiB or more",
+    0x97: "raise the broker's quota, or wait",
+}
+
+
+class Session:
+    """Lives as long as its connection; the window outlives it."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        site: str,
+        gateway: str,
+        birth: dict[str, Any],
+        window: Window,
+        outbox: Outbox,
+        counters: Counters,
+        wake: asyncio.Event,
+        stopping: Callable[[], bool],
+        on_turn: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._site = site
+        self._gateway = gateway
+        self._birth = birth
+        self._window = window
+        self._outbox = outbox
+        self._counters = counters
+        self._wake = wake
+        self._stopping = stopping
+        self._on_turn = on_turn
+        self._loop = asyncio.get_running_loop()
+        self._unconfirmed: dict[int, float] = {}
+        """Message id → when it was sent, of batches whose PUBACK is not here yet."""
+        connection.on_puback = self._on_puback
+
+    async def run(self) -> None:
+        """Send until the connection is lost (MqttError, AuthError) or all is said after a stop."""
+        connection = self._connection
+        await connection.subscribe_to(gateway_topic(self._site, self._gateway, Channel.STORED))
+        await self._say(self._birth)
+        connection.lost.add_done_callback(lambda _: self._wake.set())
+        self._window.connected(self._loop.time())
+        try:
+            await self._pump()
+        finally:
+            self._window.disconnected()
+        self._connection.timeout = GOODBYE_S
+        await self._say({**self._birth, "state": "offline"})
+
+    async def _say(self, status: dict[str, Any]) -> None:
+        topic = gateway_topic(self._site, self._gateway, Channel.STATUS)
+        await self._connection.publish(topic, msgspec.json.encode(status), qos=1, retain=True)
+
+    async def _pump(self) -> None:
+        drain_until: float | None = None
+        while True:
+            self._wake.clear()
+            self._on_turn()
+            now = self._loop.time()
+            self._check(now)
+            if self._stopping():
+                drain_until = drain_until or now + DRAIN_S
+                if now >= drain_until or self._drained(now):
+                    return
+            self._send_due(now)
+            await self._send_backfill()
+            next_at = self._window.next_at(now)
+            until = min([now + _POLL_S, *(at for at in (next_at, drain_until) if at is not None)])
+            await self._sleep(until - self._loop.time())
+
+    def _check(self, now: float) -> None:
+        if self._connection.lost.done():
+            raise self._connection.lost.exception() or aiomqtt.MqttError("connection closed")
+        if any(now - at > DEADLINE_S for at in self._unconfirmed.values()):
+            self._counters.add("publisher.puback_timeouts")
+            raise aiomqtt.MqttError(f"no PUBACK within {DEADLINE_S:.0f} s")
+        expired = self._window.expire(now)
+        if expired:
+            self._counters.add("publisher.ack_timeouts", expired)
+
+    def _drained(self, now: float) -> bool:
+        """Whether waiting any longer brings nothing: all live ones are acknowledged, or nobody answers."""
+        nobody = self._window.probing and not self._window.can_take(Flow.LIVE, now)
+        return not self._unconfirmed and (nobody or not self._window.count(Flow.LIVE)) and not self._send_due(now)
+
+    def _send_due(self, now: float) -> bool:
+        """Send again what has to be, then what is live; true if there was anything."""
+        any_sent = False
+        while (again := self._window.next_resend(now)) is not None:
+            self._counters.add("publisher.resent_batches")
+            self._send(again)
+            any_sent = True
+        while self._window.can_take(Flow.LIVE, now) and (batch := self._outbox.take_live()) is not None:
+            self._send(self._window.add(batch, Flow.LIVE))
+            any_sent = True
+        return any_sent
+
+    async def _send_backfill(self) -> None:
+        if self._stopping() or not self._window.can_take(Flow.BACKFILL, self._loop.time()):
+            return
+        batch = await self._outbox.take_backfill()
+        if batch is not None:
+            self._send(self._window.add(batch, Flow.BACKFILL))
+            self._wake.set()
+
+    def _send(self, one: InFlight) -> None:
+        now = self._loop.time()
+        self._window.sent(one, now)
+        payload = one.batch.payload
+        limit = self._connection.max_packet_bytes
+        if limit is not None and len(payload) + _HEADER_BYTES > limit:
+            # Sending it would only make the broker hang up.
+            self._refused(0x95)
+            return
+        topic = telemetry_topic(self._site, self._gateway, one.batch.data_class, one.flow)
+        self._unconfirmed[self._connection.send(topic, payload, qos=1)] = now
+        self._counters.add(f"publisher.sent_batches.{one.flow}")
+
+    def _on_puback(self, mid: int, code: ReasonCode) -> None:
+        self._unconfirmed.pop(mid, None)
+        if code.value >= _FAILURE:
+            self._refused(code.value)
+        elif code.value == _NO_SUBSCRIBER:
+            # Nobody heard it; the ingest will say so when it is there.
+            self._counters.add("publisher.no_subscriber")
+        self._wake.set()
+
+    def _refused(self, code: int) -> None:
+        """Note what the broker does not take: a batch stays in flight and is tried again after its time-out."""
+        name = f"publisher.refused_by_broker.0x{code:02x}"
+        if not self._counters.get(name):
+            mend = _MEND.get(code, "look into the broker's log")
+            _LOG.error("the broker refuses a message with code 0x%02x; a batch is kept and sent again → %s", code, mend)
+        self._counters.add(name)
+        self._window.pause(self._loop.time(), _PAUSES_S.get(code, _DEFAULT_PAUSE_S))
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass

@@ -1,0 +1,78 @@
+"""Names of drivers and links → their modules, imported only when configured. The only file that names drivers."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+from telemetry.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drivers.links import Link
+    from edge_agent.settings import LinkSettings
+    from telemetry.counters import Counters
+    from telemetry.driver import DeviceContext, PollDriver, PushDriver, SharedLink
+    from telemetry.profile import DeviceProfile
+
+DRIVERS: Final = {
+    "modbus": "drivers.modbus",
+    "rdm6300": "drivers.rdm6300",
+}
+"""Driver name in a profile → module with `create`, `problems`, `link_address`: docs/guides/write-a-driver.md."""
+
+
+def create_driver(context: DeviceContext, link: SharedLink) -> PollDriver | PushDriver:
+    """Return the driver of the context's profile. Raises ConfigError if it or its options are wrong."""
+    driver: PollDriver | PushDriver = _module(context.profile.driver).create(context, link)
+    return driver
+
+
+def driver_problems(
+    profile: DeviceProfile, options: Mapping[str, bool | int | float | str], where: str
+) -> list[Problem]:
+    """Return everything wrong with a device's profile and options, as its driver sees it."""
+    try:
+        found: list[Problem] = _module(profile.driver).problems(profile, dict(options), where)
+    except ConfigError as error:
+        return error.problems
+    return found
+
+
+def link_address(profile: DeviceProfile, options: Mapping[str, bool | int | float | str]) -> int | None:
+    """Return the device's address on a shared link; none if it needs its link alone, or has no known driver."""
+    if profile.driver not in DRIVERS:
+        return None
+    address: int | None = _module(profile.driver).link_address(options)
+    return address
+
+
+def _module(driver: str) -> Any:
+    path = DRIVERS.get(driver)
+    if path is None:
+        mend = f"use one of {', '.join(sorted(DRIVERS))}, or add the driver (docs/guides/write-a-driver.md)"
+        raise ConfigError([Problem(where=f"driver {driver!r}", what="no such driver", mend=mend)])
+    try:
+        return importlib.import_module(path)
+    except ImportError as error:  # a configured driver that cannot be imported stops the start
+        mend = "install the extra that has it (README, Install)"
+        raise ConfigError([Problem(where=f"driver {driver!r}", what=str(error), mend=mend)]) from error
+
+
+def create_link(settings: LinkSettings, defaults: Mapping[str, Any], counters: Counters) -> Link:
+    """Return the link, not yet open; `defaults` are those of the profile of a device on it."""
+    import serialx  # noqa: PLC0415 - only a gateway that has links needs it
+
+    from drivers.links import SerialLink, TcpLink  # noqa: PLC0415
+
+    if settings.kind == "tcp":
+        port = settings.port or int(defaults.get("port", 0))
+        return TcpLink(settings.name, counters, host=settings.host or "", port=port)
+    return SerialLink(
+        settings.name,
+        counters,
+        path=settings.path or "",
+        baudrate=settings.baudrate or int(defaults.get("baudrate", 9600)),
+        parity=serialx.Parity[settings.parity.upper()],
+    )

@@ -1,0 +1,194 @@
+"""The agent's settings: a TOML file overridden by `CAMPUS_EDGE_…` variables; unknown keys are refused."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from telemetry.errors import ConfigError, Problem
+from telemetry.topics import NAME
+from telemetry.validation import problems_of
+
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Positive = Annotated[float, Field(gt=0)]
+_STRICT: Final = ConfigDict(extra="forbid", frozen=True)
+SEE: Final = "systemd/examples/agent.toml"
+
+
+class _Section(BaseModel):
+    model_config = _STRICT
+
+
+class MqttSettings(_Section):
+    """How to reach the broker; `mqtts://` means TLS, and then nothing else will do."""
+
+    url: str
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+
+    @model_validator(mode="after")
+    def _url(self) -> Self:
+        try:
+            parts = urlsplit(self.url)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"url: {error}; write mqtt://host:1883, IPv6 as mqtt://[::1]:1883") from error
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or port == 0:
+            raise ValueError("url must be mqtt://host[:port] or mqtts://host[:port]")
+        if parts.username or parts.password:
+            raise ValueError("url must not hold credentials: write username and password_file")
+        if parts.scheme == "mqtt" and (self.ca_file or self.cert_file or self.key_file):
+            raise ValueError("certificates are given but the url says mqtt:// (no TLS): write mqtts://")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+    @property
+    def host(self) -> str:
+        """Host name or address, without brackets."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """TCP port; 1883, or 8883 with TLS, if the url names none."""
+        return urlsplit(self.url).port or (8883 if self.tls else 1883)
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection must be encrypted."""
+        return urlsplit(self.url).scheme == "mqtts"
+
+
+class BufferSettings(_Section):
+    """Where unacknowledged data wait, and how much of it."""
+
+    path: Path
+    max_bytes: Annotated[int, Field(ge=4 * 1024 * 1024)] = 2_000_000_000
+
+
+class PrivacySettings(_Section):
+    """Keys and policy; without them everything about persons is withheld."""
+
+    key_file: Path | None = None
+    policy_file: Path | None = None
+
+
+class ClockSettings(_Section):
+    """Whether to believe the system clock without asking the kernel if it is synchronised."""
+
+    assume_synced: bool = False
+
+
+class HealthSettings(_Section):
+    """How often the gateway tells how it is."""
+
+    period_s: Positive = 10.0
+
+
+class LogSettings(_Section):
+    """What goes to stderr (journald)."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class LinkSettings(_Section):
+    """A shared transport. Serial: `path`, `baudrate`, `parity`. TCP: `host`, `port`."""
+
+    name: Name
+    kind: Literal["serial", "tcp"]
+    path: str | None = None
+    baudrate: Annotated[int, Field(ge=300, le=4_000_000)] | None = None
+    parity: Literal["none", "even", "odd"] = "none"
+    host: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        serial = {"path": self.path, "baudrate": self.baudrate}
+        tcp = {"host": self.host, "port": self.port}
+        foreign = tcp if self.kind == "serial" else serial
+        wrong = [key for key, value in foreign.items() if value is not None]
+        if wrong:
+            raise ValueError(f'kind "{self.kind}" takes no {" or ".join(wrong)}')
+        if self.kind == "serial" and self.path is None:
+            raise ValueError('kind "serial" needs path, best a stable one below /dev/serial/by-id/')
+        if self.kind == "tcp" and self.host is None:
+            raise ValueError('kind "tcp" needs host')
+        return self
+
+
+class DeviceSettings(_Section):
+    """One device: its model (profile), its place, its link, and what differs from the profile."""
+
+    name: Name
+    room: Name
+    profile: str
+    link: str
+    options: dict[str, bool | int | float | str] = {}
+    period_s: Positive | None = None
+
+
+class Settings(BaseSettings):
+    """Everything the agent is told; see systemd/examples/agent.toml."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CAMPUS_EDGE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    site: Name
+    gateway: Name
+    simulated: bool = False
+    window_s: Annotated[float, Field(ge=0.5, le=60)] = 2.0
+    profile_folders: list[Path] = []
+    mqtt: MqttSettings
+    buffer: BufferSettings
+    privacy: PrivacySettings = PrivacySettings()
+    clock: ClockSettings = ClockSettings()
+    health: HealthSettings = HealthSettings()
+    log: LogSettings = LogSettings()
+    links: Annotated[list[LinkSettings], Field(alias="link")] = []
+    devices: Annotated[list[DeviceSettings], Field(alias="device")] = []
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102 - the library's hook
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Return the TOML table in `path`. Raises ConfigError if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        mend = f"create it (sample: {SEE}) or name another with --config"
+        raise ConfigError([Problem(where=str(path), what=error.strerror or str(error), mend=mend)]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError([Problem(where=str(path), what=str(error), mend="mend the TOML syntax there")]) from error
+
+
+def parse_settings(table: dict[str, Any], where: str) -> Settings:
+    """Return the settings in `table`, overridden by the environment. Raises ConfigError with every problem."""
+    try:
+        return Settings(**table)
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, where, SEE)) from error

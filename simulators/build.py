@@ -1,0 +1,191 @@
+"""From a DeviceSpec to the device: checks what is asked for and puts cable, units and journals together."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from simulators.cards import presences
+from simulators.ledger import Journal
+from simulators.modbus import Unit
+from simulators.modbus_rtu import RtuBus
+from simulators.modbus_tcp import TcpBox
+from simulators.rdm6300 import CardReader
+from simulators.registers import MODELS
+from simulators.school_day import DAYS, SchoolDay
+from simulators.wire import PtyCable
+from telemetry.errors import ConfigError, Problem
+from telemetry.topics import NAME
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator, Sequence
+
+    from simulators.faults import Faults
+    from simulators.spec import DeviceSpec, UnitSpec
+    from telemetry.counters import Counters
+
+READER_BAUDRATE: Final = 9600
+MAX_UNIT: Final = 255
+_LIMITS: Final = {
+    "corrupt": 1,
+    "drop": 1,
+    "step_s": 86400,
+    "seconds": 10_000_000,
+    "port": 65535,
+    "pupils": 10_000,
+    "baudrate": 4_000_000,
+    "max_connections": 1000,
+}
+
+
+class Device(Protocol):
+    """What a device process runs: a bus, a box or a card reader."""
+
+    @property
+    def endpoint(self) -> str:
+        """The port's path, or host:port."""
+        ...
+
+    @property
+    def devices(self) -> dict[str, int]:
+        """Each device and how many measurements it has latched, or presences ended."""
+        ...
+
+    @property
+    def points(self) -> set[str]:
+        """Points that can drift."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody has the port open or is connected."""
+        ...
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Be there and answer. Raises OSError if port or address cannot be had."""
+        ...
+
+    def faults_changed(self) -> None:
+        """Look at the faults again."""
+        ...
+
+    def close(self) -> None:
+        """Go away and complete the journals."""
+        ...
+
+
+def check(spec: DeviceSpec) -> None:
+    """Raise ConfigError naming everything that is wrong with `spec`."""
+    problems = list(_problems(spec))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _problems(spec: DeviceSpec) -> Iterator[Problem]:
+    for name in [spec.name, *(unit.name for unit in spec.units)]:
+        if not NAME.fullmatch(name):
+            yield Problem(where="name", what=f"{name!r} is not a name", mend="use letters, digits, '-', '_' and '.'")
+    if spec.kind == "rdm6300" and spec.units:
+        yield Problem(where="units", what="a card reader has none", mend="leave units out")
+    if spec.kind != "rdm6300" and not spec.units:
+        yield Problem(where="units", what=f"{spec.kind} needs at least one", mend="give a unit, such as 1")
+    yield from _unit_problems(spec.units)
+    if spec.scenario not in DAYS:
+        known = ", ".join(DAYS)
+        yield Problem(where="scenario", what=f"there is no {spec.scenario!r}", mend=f"choose one of {known}")
+    for field, most in _LIMITS.items():
+        if not 0 <= getattr(spec, field) <= most:
+            yield Problem(where=field, what=f"{getattr(spec, field)} is out of range", mend=f"choose 0 to {most:g}")
+
+
+def _unit_problems(units: Sequence[UnitSpec]) -> Iterator[Problem]:
+    if len({unit.name for unit in units}) < len(units) or len({unit.unit for unit in units}) < len(units):
+        yield Problem(where="units", what="a name or number is there twice", mend="make each unit's own")
+    for unit in units:
+        if unit.model not in MODELS:
+            known = ", ".join(MODELS)
+            yield Problem(where=f"units.{unit.name}", what=f"no model {unit.model!r}", mend=f"choose one of {known}")
+        if not 1 <= unit.unit <= MAX_UNIT:
+            yield Problem(where=f"units.{unit.name}", what=f"no unit {unit.unit}", mend=f"choose 1 to {MAX_UNIT}")
+
+
+def link_path(spec: DeviceSpec, private: Path) -> Path:
+    """Return the path of the port's stable link; raises ConfigError if something else stands there."""
+    path = Path(spec.link).absolute() if spec.link else private
+    if path.is_dir() and not path.is_symlink():
+        path /= f"usb-campus-sim-{spec.name}"
+    if path.exists() and not path.is_symlink():
+        mend = "choose another path, or remove it yourself"
+        raise ConfigError([Problem(where=str(path), what="is there and not a link of ours", mend=mend)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+class Journals:
+    """Opens each device's journal; several devices share one `.jsonl` file."""
+
+    def __init__(self, said: str) -> None:
+        self._said = Path(said) if said else None
+        self._open: dict[Path, Journal] = {}
+
+    def of(self, device: str) -> Journal:
+        """Return the device's journal. Raises ConfigError if its file is there already: truths are never mixed."""
+        if self._said is None:
+            return Journal(None)
+        path = self._said if self._said.suffix == ".jsonl" else self._said / f"{device}.jsonl"
+        if path not in self._open:
+            try:
+                self._open[path] = Journal(path)
+            except FileExistsError as error:
+                mend = "it is the journal of another run: remove it, or choose another place"
+                raise ConfigError([Problem(where=str(path), what="is there already", mend=mend)]) from error
+        return self._open[path]
+
+    def close(self) -> None:
+        """Close all."""
+        for journal in self._open.values():
+            journal.close()
+
+
+def build(
+    spec: DeviceSpec, *, link: Path, faults: Faults, journals: Journals, counters: Counters
+) -> RtuBus | TcpBox | CardReader:
+    """Return the device of a checked `spec`, not yet started."""
+    rng = random.Random(f"{spec.seed}/{spec.name}/wire")
+    if spec.kind == "rdm6300":
+        return CardReader(
+            name=spec.name,
+            cable=PtyCable(
+                baudrate=spec.baudrate or READER_BAUDRATE, link=link, rng=rng, faults=faults, counters=counters
+            ),
+            planned=presences(seed=spec.seed, reader=spec.name, pupils=spec.pupils),
+            hold=spec.hold,
+            faults=faults,
+            journal=journals.of(spec.name),
+            counters=counters,
+        )
+    units = {
+        unit.unit: Unit(
+            name=unit.name,
+            model=MODELS[unit.model],
+            day=SchoolDay(seed=spec.seed, device=unit.name, scenario=spec.scenario, step_s=spec.step_s),
+            faults=faults,
+            journal=journals.of(unit.name),
+        )
+        for unit in spec.units
+    }
+    if spec.kind == "modbus-tcp":
+        return TcpBox(
+            host=spec.host,
+            port=spec.port,
+            max_connections=spec.max_connections,
+            units=units,
+            faults=faults,
+            counters=counters,
+            rng=rng,
+        )
+    baudrate = spec.baudrate or MODELS[spec.units[0].model].baudrate
+    cable = PtyCable(baudrate=baudrate, link=link, rng=rng, faults=faults, counters=counters)
+    return RtuBus(cable=cable, units=units, faults=faults, counters=counters)

@@ -1,0 +1,1 @@
+"""The whole path on one machine: devices, broker, agent and ingest as processes, and a verdict on every value."""

@@ -1,0 +1,95 @@
+"""Truth against store: reads both, asks the verdict. The store is read as any user would, by `cloud-ingest query`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from simulators.demo import truth
+from simulators.demo.programs import program
+from simulators.demo.verdict import Conditions, Family, Row, judge_attendance, judge_environment
+from telemetry.errors import CampusError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from simulators.demo.config import Site
+
+MEASUREMENTS: Final = ("environment", "attendance", "gateway", "energy", "occupancy", "lesson", "vitals")
+"""All there are: the first two are compared, all are searched for leaks."""
+_QUERY_S: Final = 30.0
+
+
+class QueryFailed(CampusError):
+    """The store cannot be read now; the text is what the query command said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What became of what was said, by family."""
+
+    environment: Family
+    attendance: Family
+
+    @property
+    def families(self) -> dict[str, Family]:
+        """The families by name."""
+        return {"attendance": self.attendance, "environment": self.environment}
+
+    @property
+    def broken(self) -> int:
+        """How much of it breaks the promise, or has not arrived yet."""
+        return self.environment.broken + self.attendance.broken
+
+
+async def query(store: str, measurement: str, site: str, *, env: Mapping[str, str]) -> list[Row]:
+    """Return this site's rows of `measurement`. Raises QueryFailed."""
+    command = [
+        *program("cloud-ingest"), "query", "--store", store, "--measurement", measurement, "--last", "all",
+        "--where", f"site={site}", "--format", "json",
+    ]  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=dict(env),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_QUERY_S):
+            out, err = await process.communicate()
+    except TimeoutError as error:
+        raise QueryFailed(f"query of {measurement} did not end within {_QUERY_S:g} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise QueryFailed(f"query of {measurement} failed ({process.returncode}): {err.decode(errors='replace')}")
+    rows: Any = json.loads(out)
+    return [row for row in rows if row.get("site") == site]
+
+
+async def queries(store: str, measurements: Sequence[str], site: str, *, env: Mapping[str, str]) -> list[list[Row]]:
+    """Return this site's rows of each measurement, asked for at the same time. Raises QueryFailed."""
+    answers = await asyncio.gather(
+        *(query(store, measurement, site, env=env) for measurement in measurements), return_exceptions=True
+    )
+    rows: list[list[Row]] = []
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+        rows.append(answer)
+    return rows
+
+
+async def compare(said: Path, site: Site, *, store: str, conditions: Conditions, env: Mapping[str, str]) -> Comparison:
+    """Read journals and store, and judge. Raises QueryFailed."""
+    environment, attendance = await queries(store, MEASUREMENTS[:2], site.name, env=env)
+    return Comparison(
+        environment=judge_environment(truth.readings(said), environment, conditions),
+        attendance=judge_attendance(truth.taps(said, site.handle), attendance, conditions),
+    )

@@ -1,0 +1,146 @@
+"""The truth, twice: the plan, equal byte for byte for the same seed; and the journal of what was really said."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from simulators.cards import Presence, presences
+from simulators.registers import MODELS
+from simulators.school_day import SchoolDay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from simulators.spec import DeviceSpec
+
+SCHEMA: Final = "campus.ledger/1"
+
+
+class PlanHead(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="plan"):
+    """First line of the plan."""
+
+    schema: str
+    scenario: str
+    seed: int
+    seconds: float
+
+
+class PlannedMeasurement(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="env"):
+    """What a device says at sequence `seq` while no fault alters it."""
+
+    device: str
+    seq: int
+    values: dict[str, float]
+
+
+class PlannedPresence(Presence, frozen=True, kw_only=True, tag_field="type", tag="card"):
+    """A planned presence at one reader."""
+
+    device: str
+
+
+class SaidMeasurement(msgspec.Struct, frozen=True, kw_only=True):
+    """One reply that carried values. A sequence may be said again (a retry, a stall): one delivery is enough."""
+
+    device: str
+    seq: int
+    at_ns: int
+    """UTC when the last byte had left."""
+    values: dict[str, float]
+    """Points the reply covered, in canonical units, as the device can say them; `sequence` where the model has one."""
+    delivered: bool
+    """Every byte reached an open port or connection unharmed."""
+    fault: str | None
+
+
+class SaidPresence(msgspec.Struct, frozen=True, kw_only=True):
+    """One card presence, written at its end."""
+
+    device: str
+    n: int
+    card: str
+    first_ns: int
+    """UTC when the first frame began."""
+    confirmed_ns: int | None
+    """UTC when the second clean frame had been written to one opening of the port; none if it never was."""
+    last_ns: int
+    """UTC when the last frame had left."""
+    frames: int
+    delivered: bool
+    refuses: bool
+    fault: str | None
+    """What befell the first frame that was not clean."""
+
+
+def plan(specs: Iterable[DeviceSpec], *, scenario: str, seed: int, seconds: float) -> Iterator[bytes]:
+    """Yield the plan's lines for `seconds` at one measurement a second: no wall time, process or path is in it."""
+    yield _line(PlanHead(schema=SCHEMA, scenario=scenario, seed=seed, seconds=seconds))
+    for spec in specs:
+        for unit in spec.units:
+            model = MODELS[unit.model]
+            day = SchoolDay(seed=spec.seed, device=unit.name, scenario=spec.scenario, step_s=spec.step_s)
+            for number in range(1, int(seconds) + 1):
+                values = model.truths(day.measurement(number), number)
+                yield _line(PlannedMeasurement(device=unit.name, seq=number, values=values))
+        planned = presences(seed=spec.seed, reader=spec.name, pupils=spec.pupils if spec.kind == "rdm6300" else 0)
+        for presence in takewhile(lambda item: item.offset_s < seconds, planned):
+            yield _line(PlannedPresence(device=spec.name, **msgspec.structs.asdict(presence)))
+
+
+def write_plan(path: Path, specs: Iterable[DeviceSpec], *, scenario: str, seed: int, seconds: float) -> None:
+    """Write the plan to `path`. Raises FileExistsError rather than mixing two runs."""
+    with path.open("xb") as file:
+        file.writelines(plan(specs, scenario=scenario, seed=seed, seconds=seconds))
+
+
+class Journal:
+    """A device's file of what it said, flushed line by line; an empty path writes nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("xb", buffering=0)
+
+    def write(self, said: SaidMeasurement | SaidPresence) -> None:
+        """Add one line; it is with the kernel when this returns."""
+        if self._file is not None:
+            self._file.write(_line(said))
+
+    def close(self) -> None:
+        """Close the file; it may be closed twice."""
+        if self._file is not None:
+            self._file.close()
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def _line(record: msgspec.Struct) -> bytes:
+    return _encoder.encode(record) + b"\n"
+
+
+def read_measurements(path: Path) -> list[SaidMeasurement]:
+    """Return the lines of a sensor's journal."""
+    return [msgspec.json.decode(line, type=SaidMeasurement) for line in _lines(path)]
+
+
+def read_presences(path: Path) -> list[SaidPresence]:
+    """Return the lines of a card reader's journal."""
+    return [msgspec.json.decode(line, type=SaidPresence) for line in _lines(path)]
+
+
+def read_plan(path: Path) -> list[PlanHead | PlannedMeasurement | PlannedPresence]:
+    """Return the lines of a plan."""
+    decoder = msgspec.json.Decoder(PlanHead | PlannedMeasurement | PlannedPresence)
+    return [decoder.decode(line) for line in _lines(path)]
+
+
+def _lines(path: Path) -> list[bytes]:
+    """Return the whole lines of `path`: a last one still being written is left out."""
+    data = path.read_bytes() if path.exists() else b""
+    return data[: data.rfind(b"\n") + 1].splitlines()

@@ -1,0 +1,110 @@
+"""A whole scene: which devices stand where and hang on which link. Data that `run`, the demo and tests share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from simulators.spec import DeviceSpec, Kind, UnitSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneDevice:
+    """One device: `profile` and `options` are what a gateway would be told about it."""
+
+    name: str
+    room: str
+    kind: Kind
+    model: str
+    profile: str
+    link: str
+    """Devices with the same link share a process."""
+    unit: int = 0
+    """Modbus unit; 0 for a card reader."""
+    options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """Devices of a school, and the day they live through."""
+
+    name: str
+    says: str
+    day: str
+    """Key of `school_day.DAYS`."""
+    devices: tuple[SceneDevice, ...]
+    pupils: int = 60
+
+    @property
+    def links(self) -> dict[str, list[SceneDevice]]:
+        """The devices of each link, in the order of the scenario."""
+        links: dict[str, list[SceneDevice]] = {}
+        for device in self.devices:
+            links.setdefault(device.link, []).append(device)
+        return links
+
+    def specs(self, *, seed: int, data: Path | None = None, hold: bool = False) -> dict[str, DeviceSpec]:
+        """Return the process of each link. With `data`: links in data/dev, journals in data/said."""
+        places = {"link": str(data / "dev"), "said": str(data / "said")} if data else {}
+        return {link: self._spec(link, devices, seed, places, hold) for link, devices in self.links.items()}
+
+    def _spec(
+        self, link: str, devices: list[SceneDevice], seed: int, places: Mapping[str, str], hold: bool
+    ) -> DeviceSpec:
+        kind = devices[0].kind
+        # A card reader is its link: the process bears the device's name, which seeds its schedule.
+        spec = DeviceSpec(kind=kind, name=link, seed=seed, scenario=self.day, said=places.get("said", ""))
+        if kind != "modbus-tcp":
+            spec = msgspec.structs.replace(spec, link=places.get("link", ""))
+        if kind == "rdm6300":
+            return msgspec.structs.replace(spec, name=devices[0].name, pupils=self.pupils, hold=hold)
+        units = [UnitSpec(name=device.name, unit=device.unit, model=device.model) for device in devices]
+        return msgspec.structs.replace(spec, units=units)
+
+
+def _sensor(name: str, room: str, link: str, unit: int) -> SceneDevice:
+    return SceneDevice(
+        name=name,
+        room=room,
+        kind="modbus-rtu",
+        model="multisensor_6in1",
+        profile="modbus/multisensor_6in1",
+        link=link,
+        unit=unit,
+        options={"unit": unit},
+    )
+
+
+def _reader(name: str, room: str, link: str) -> SceneDevice:
+    return SceneDevice(name=name, room=room, kind="rdm6300", model="rdm6300", profile="rfid/rdm6300", link=link)
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "classroom": Scenario(
+        name="classroom",
+        says="two rooms on one RS-485 bus, a network air box in the hall, card readers at the gate and in a room",
+        day="classroom",
+        devices=(
+            _sensor("r101-air", "r101", "bus-1", 1),
+            _sensor("r102-air", "r102", "bus-1", 2),
+            SceneDevice(
+                name="hall-air",
+                room="hall",
+                kind="modbus-tcp",
+                model="airbox_tcp",
+                profile="modbus/airbox_tcp",
+                link="hall-box",
+                unit=1,
+                options={"unit": 1},
+            ),
+            _reader("gate-reader", "gate", "gate-usb"),
+            _reader("r101-reader", "r101", "r101-usb"),
+        ),
+    ),
+}

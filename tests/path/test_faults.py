@@ -1,0 +1,91 @@
+"""Promise 1 under force: what is killed, stopped, cut or paused costs nothing but what is younger than W."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from simulators.control import Request
+from simulators.demo.options import DemoOptions
+from simulators.demo.orchestra import Demo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simulators.demo.report import Report
+    from tests.servers import Server
+
+W_VALUES = 3 * 6 * 3
+"""What three devices with six points say in W, and the one reading that is on its way."""
+
+
+def promise_kept(report: Report) -> None:
+    assert report.reasons == []
+    for family in report.families.values():
+        assert family["lost"] == family["duplicated"] == family["altered"] == family["leaked"] == 0
+        assert family["stored"] > 0
+
+
+async def test_kill_9_of_agent_broker_ingest_and_database_in_turn(tmp_path: Path, influxd: Server) -> None:
+    options = DemoOptions(
+        data=tmp_path / "data", store=f"influx1://{influxd.authority}/demo", store_files=(influxd.folder,)
+    )
+    async with Demo(options) as demo:
+        for name in ("agent", "broker", "ingest"):
+            await asyncio.sleep(3.5)
+            await demo.kill(name)
+            await asyncio.sleep(1.5)
+            await demo.start_process(name)
+        await asyncio.sleep(3.5)
+        influxd.kill()
+        await asyncio.sleep(2.0)
+        await asyncio.to_thread(influxd.start)
+        await asyncio.sleep(3.0)
+        report = await demo.finish()
+    promise_kept(report)
+    assert report.outages == ["agent killed", "broker killed", "ingest killed"]
+    assert report.families["environment"]["younger_than_w"] <= W_VALUES
+    assert report.withheld_by_agent is None
+
+
+async def test_sigterm_of_agent_and_ingest_loses_nothing_at_all(tmp_path: Path) -> None:
+    async with Demo(DemoOptions(data=tmp_path / "data")) as demo:
+        for name in ("agent", "ingest", "agent"):
+            await asyncio.sleep(3.0)
+            assert await demo.stop(name) < 5
+            await demo.start_process(name)
+        await asyncio.sleep(3.0)
+        report = await demo.finish()
+    promise_kept(report)
+    assert all(family["younger_than_w"] == 0 for family in report.families.values())
+
+
+async def test_a_silent_then_cut_network_loses_nothing(tmp_path: Path) -> None:
+    async with Demo(DemoOptions(data=tmp_path / "data", proxy=True)) as demo:
+        assert demo.proxy is not None
+        await asyncio.sleep(4.0)
+        demo.proxy.pause()
+        await asyncio.sleep(5.0)
+        demo.proxy.resume()
+        await asyncio.sleep(2.0)
+        demo.proxy.cut(refuse=True)
+        await asyncio.sleep(3.0)
+        demo.proxy.resume()
+        await asyncio.sleep(2.0)
+        report = await demo.finish()
+    promise_kept(report)
+    assert all(family["younger_than_w"] == 0 for family in report.families.values())
+
+
+async def test_sick_devices_cost_only_their_own_readings(tmp_path: Path) -> None:
+    async with Demo(DemoOptions(data=tmp_path / "data", unobserved_share=0.7)) as demo:
+        await asyncio.sleep(3.0)
+        await demo.ask("bus-1", Request(op="fault", fault="corruption", rate=0.01, seconds=4.0))
+        await demo.ask("hall-box", Request(op="fault", fault="stall", seconds=3.0))
+        await demo.ask("gate-usb", Request(op="fault", fault="unplug", seconds=2.0))
+        await asyncio.sleep(6.0)
+        await demo.kill("device:hall-box")
+        await demo.start_process("device:hall-box")
+        await asyncio.sleep(6.0)
+        report = await demo.finish()
+    promise_kept(report)

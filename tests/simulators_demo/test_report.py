@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from simulators.demo.compare import Comparison
+from simulators.demo.leaks import Leak
+from simulators.demo.report import COLUMNS, ProcessReport, Report, judge, tables
+from simulators.demo.verdict import Family
+
+
+def report(**change: Any) -> Report:
+    fields: dict[str, Any] = {
+        "families": {"environment": Family(said=9, stored=9).counts()},
+        "withheld": {},
+        "withheld_by_agent": {},
+        "first_stored_s": 1.5,
+        "seconds": 20.0,
+        "processes": {"agent": ProcessReport(rss_mb=40.0, cpu_s=1.0)},
+        "outages": [],
+        "store": "sqlite:///x",
+        "mqtt": "embedded",
+        "site": "demo-1",
+        "seed": 1,
+        "sabotaged_batches": None,
+    }
+    return Report(**(fields | change))
+
+
+def reasons(environment: Family, *, leaks: tuple[Leak, ...] = (), share: float = 0.1, **change: Any) -> str:
+    made = report(**change)
+    judge(
+        made,
+        Comparison(environment=environment, attendance=Family(said=3, stored=3)),
+        leaks,
+        unobserved_share=share,
+    )
+    return " | ".join(made.reasons)
+
+
+def test_nothing_wrong_gives_no_reason() -> None:
+    assert reasons(Family(said=100, stored=90, suppressed=5, unobserved=5)) == ""
+
+
+def test_each_broken_promise_is_a_reason() -> None:
+    for category in ("lost", "duplicated", "altered", "leaked"):
+        assert f"environment: 1 {category}" in reasons(Family(said=10, stored=9, **{category: 1}))
+
+
+def test_silence_is_no_success() -> None:
+    assert "said nothing" in reasons(Family())
+    assert "nothing is stored" in reasons(Family(said=5, bad=5))
+
+
+def test_too_much_unobserved_is_a_reason() -> None:
+    assert "unobserved" in reasons(Family(said=200, stored=100, unobserved=100))
+    assert reasons(Family(said=200, stored=100, unobserved=100), share=0.6) == ""
+
+
+def test_the_agents_own_count_of_the_withheld_must_agree() -> None:
+    good = Family(said=1, stored=1)
+    both = {"withheld": {"no_consent": 2}}
+    assert reasons(good, **both, withheld_by_agent={"no_consent": 2}) == ""
+    assert reasons(good, **both, withheld_by_agent=None) == ""
+    assert "{'no_consent': 2}, but the agent counted nothing" in reasons(good, **both, withheld_by_agent={})
+
+
+def test_a_leak_is_a_reason_that_names_no_number() -> None:
+    leak = Leak(card=3, how="card hex", where="mqtt.tap")
+    text = reasons(Family(said=1, stored=1), leaks=(leak,))
+    assert "card 3 as card hex in mqtt.tap" in text
+
+
+def test_the_report_is_json_and_a_table() -> None:
+    made = report(reasons=["because"], withheld={"no_consent": 2})
+    decoded = msgspec.json.decode(made.encode())
+    assert decoded["families"]["environment"]["said"] == 9
+    assert set(COLUMNS) <= set(decoded["families"]["environment"])
+    console = Console(width=200, record=True, quiet=False, file=None, force_terminal=False)
+    with console.capture() as shown:
+        console.print(tables(made))
+    for word in ("environment", "agent", "because", "no_consent", "red"):
+        assert word in shown.get()
