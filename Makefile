@@ -45,11 +45,11 @@ servers:  ## Install Debian's real servers for the tests, where that is allowed
 test: setup servers  ## Schema check and all tests but the long ones (PYTEST_ARGS=…, JOBS=…)
 	$(BIN)/python -m tools.schema --check
 	@mkdir -p test-reports
-	$(BIN)/python -m pytest -n $(JOBS) --junitxml=test-reports/junit.xml $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --junitxml=test-reports/junit.xml $(PYTEST_ARGS)
 
 test-long: setup servers  ## The long tests too, and many more Hypothesis examples
 	@mkdir -p test-reports
-	$(BIN)/python -m pytest -n $(JOBS) --run-long --hypothesis-profile=long --junitxml=test-reports/junit-long.xml $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --run-long --hypothesis-profile=long --junitxml=test-reports/junit-long.xml $(PYTEST_ARGS)
 
 lint: setup  ## Style, types, layers, circles, sizes, lock, schemas
 	$(BIN)/ruff check .

@@ -21,7 +21,16 @@ from telemetry.sample import DataClass
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-POINTS = {name: name for name in ("temperature", "humidity", "co2", "pm2_5", "noise", "illuminance")}
+RANGES = {
+    "temperature": (15, 30, 1),
+    "humidity": (20, 80, 1),
+    "co2": (400, 2500, 0),
+    "pm2_5": (0, 200, 0),
+    "noise": (30, 85, 1),
+    "illuminance": (0, 1500, 0),
+}
+"""Point → lowest, highest, decimals: what a room sensor sends."""
+POINTS = {name: name for name in RANGES}
 TOPIC = "campus/v1/demo-school/gw-1/telemetry/open/live"
 TARGET = 500_000
 VALUES = 1_000
@@ -43,7 +52,10 @@ def make_batches(count: int, *, start_ns: int) -> tuple[list[bytes], int]:
                 samples=[
                     BatchSample(
                         acquired_at_ns=start_ns + (number * samples + index) * 1_000_000_000 + device,
-                        values={name: round(chance.uniform(1, 2000), 1) for name in POINTS},
+                        values={
+                            name: float(round(chance.uniform(low, high), digits))
+                            for name, (low, high, digits) in RANGES.items()
+                        },
                     )
                     for index in range(samples)
                 ],

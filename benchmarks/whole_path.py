@@ -1,6 +1,6 @@
-"""The whole path into InfluxDB 1.x: 16 gateways' batches to acknowledgements, against ready lines in the same run.
+"""The whole path into InfluxDB 1.x: 48 gateways' batches to acknowledgements, against ready lines in the same run.
 
-The database has one core to itself in both; everything else (broker, ingest, the gateways' stand-in) shares the other.
+The database is pinned to one core in both; broker, ingest and the gateways' stand-in run where the kernel puts them.
 The limit is the better of two runs, before and after, of ready bodies posted to `/write`, as large as the ingest's.
 """
 
@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
-import aiomqtt
 import msgspec
 
 from benchmarks import _stage
+from benchmarks._load import Load, publish_packet
 from benchmarks.ingest_codec import make_batches
 from cloud_ingest.decode import Accepted, decode
 from cloud_ingest.line_protocol import LineEncoder
 from cloud_ingest.rows import RowMaker
-from telemetry.ack import decode_ack
 from telemetry.batch import decode_batch, encode_batch, pack
 from telemetry.sample import DataClass
 from telemetry.topics import Channel, Flow, gateway_topic, telemetry_topic
@@ -31,8 +30,8 @@ from telemetry.topics import Channel, Flow, gateway_topic, telemetry_topic
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GATEWAYS: Final = 16
-BATCHES: Final = 2400
+GATEWAYS: Final = 48
+BATCHES: Final = 4800
 IN_FLIGHT: Final = 4
 BATCHES_A_BODY: Final = 20
 SITE: Final = "demo-school"
@@ -83,82 +82,41 @@ async def _post(influx: str, database: str, bodies: Sequence[bytes]) -> float:
         return time.monotonic() - started
 
 
-class _Gateway:
-    """Sends its batches, at most four unacknowledged, until all are stored."""
-
-    def __init__(self, name: str, payloads: Sequence[bytes]) -> None:
-        self.name = name
-        self._payloads = payloads
-        self._waiting: set[int] = set()
-        self._free = asyncio.Semaphore(IN_FLIGHT)
-        self.done = asyncio.Event()
-        self._left = len(payloads)
-
-    async def send(self, client: aiomqtt.Client) -> None:
-        topic = telemetry_topic(SITE, self.name, DataClass.OPEN, Flow.LIVE)
-        for number, payload in enumerate(self._payloads):
-            await self._free.acquire()
-            self._waiting.add(number)
-            await client.publish(topic, payload, qos=1)
-
-    def take(self, payload: bytes) -> None:
-        ack = decode_ack(payload)
-        if ack.refused:
-            raise RuntimeError(f"refused: {ack.refused[0].reason}")
-        for first, last in ack.stored:
-            for number in range(first, last + 1):
-                if number in self._waiting:
-                    self._waiting.remove(number)
-                    self._left -= 1
-                    self._free.release()
-        if not self._left:
-            self.done.set()
-
-
-async def _publish(mqtt: str, gateways: Sequence[Sequence[bytes]]) -> float:
+def _publish(mqtt: str, gateways: Sequence[Sequence[bytes]]) -> float:
     """Return the seconds from the first publish to the last acknowledgement."""
-    port = int(mqtt.rpartition(":")[2])
-    senders = {f"gw-{number}": _Gateway(f"gw-{number}", payloads) for number, payloads in enumerate(gateways)}
-    async with aiomqtt.Client("::1", port, max_inflight_messages=GATEWAYS * IN_FLIGHT) as client:
-        client.pending_calls_threshold = GATEWAYS * IN_FLIGHT
-        await client.subscribe(gateway_topic(SITE, "+", Channel.STORED), qos=1)
-
-        async def listen() -> None:
-            async for message in client.messages:
-                senders[str(message.topic).split("/")[3]].take(bytes(message.payload))
-
-        listening = asyncio.create_task(listen())
-        started = time.monotonic()
-        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
-            for sender in senders.values():
-                group.create_task(sender.send(client))
-                group.create_task(sender.done.wait())
-        span_s = time.monotonic() - started
-        listening.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await listening
-        return span_s
+    packets = {
+        f"gw-{gateway}": [
+            publish_packet(telemetry_topic(SITE, f"gw-{gateway}", DataClass.OPEN, Flow.LIVE), number, payload)
+            for number, payload in enumerate(payloads)
+        ]
+        for gateway, payloads in enumerate(gateways)
+    }
+    load = Load("::1", int(mqtt.rpartition(":")[2]), gateway_topic(SITE, "+", Channel.STORED))
+    started = time.monotonic()
+    load.send(packets, in_flight=IN_FLIGHT)
+    span_s = time.monotonic() - started
+    load.close()
+    return span_s
 
 
 def run() -> list[dict[str, Any]]:
     """Return the figure."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        raise RuntimeError("needs two cores: one for the database, one for the rest")
+        raise RuntimeError("needs two cores: one for the database, one for more than that")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="campus-bench-")))
         influx = stack.enter_context(_stage.influxd(folder, core=cores[-1]))
-        mqtt = stack.enter_context(_stage.mosquitto(folder, core=cores[0]))
-        os.sched_setaffinity(0, {cores[0]})
+        mqtt = stack.enter_context(_stage.mosquitto(folder))
         gateways, values = _payloads(time.time_ns() - 86_400 * 1_000_000_000)
         bodies = _bodies(gateways)
         before_s = asyncio.run(_post(influx, "before", bodies))
         store = f"influx1://{influx}/path"
         ingest = [str(_stage.PROGRAMS / "cloud-ingest"), "run", "--mqtt", mqtt, "--store", store]
         log = folder / "ingest.log"
-        stack.enter_context(_stage.process([*ingest, "--data", str(folder / "ingest")], log, core=cores[0]))
+        stack.enter_context(_stage.process([*ingest, "--data", str(folder / "ingest")], log))
         time.sleep(3)
-        path_s = asyncio.run(_publish(mqtt, gateways))
+        path_s = _publish(mqtt, gateways)
         after_s = asyncio.run(_post(influx, "after", bodies))
     limit = values / min(before_s, after_s)
     return [_stage.at_least("whole path to InfluxDB 1.6, of its own rate", values / path_s, "values/s", limit, 0.6)]

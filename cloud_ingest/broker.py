@@ -8,6 +8,7 @@ acknowledged on a new one.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,6 +58,7 @@ class BrokerClient(aiomqtt.Client):
             properties.SessionExpiryInterval = 0
         self.overflowed = False
         """A message was dropped because the queue was full: the connection must be made anew."""
+        self._abandoned = False
         client = self
 
         class Incoming(asyncio.Queue[aiomqtt.Message]):
@@ -80,6 +82,8 @@ class BrokerClient(aiomqtt.Client):
             clean_start=True if protocol is V5 else MQTT_CLEAN_START_FIRST_ONLY,
             properties=properties,
             keepalive=settings.keepalive_s,
+            # Acknowledgements are small and wait for nothing.
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             timeout=CONNECT_S,
             tls_context=_tls(settings) if address.tls else None,
             queue_type=Incoming,
@@ -98,6 +102,7 @@ class BrokerClient(aiomqtt.Client):
 
     def abandon(self) -> None:
         """Close a connection that never came to life: aiomqtt leaves its socket and task behind."""
+        self._abandoned = True
         self._client.disconnect()
         if self._misc_task is not None:
             self._misc_task.cancel()
@@ -111,6 +116,8 @@ class BrokerClient(aiomqtt.Client):
         properties: Properties | None = None,
     ) -> None:
         # aiomqtt would wait for its time-out: a broker that does not speak this version often just hangs up.
+        if self._abandoned:
+            return
         if not self._connected.done():
             self._connected.set_exception(HungUp("broker closed the connection before it answered"))
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _STORE_S: Final = 15.0
 _UNAVAILABLE: Final = 69
-_DROPS: Final = ("dropped", "shed", "refused", "conflicts", "poison", "unsent", "unfinished", "failed", "unrouted")
+_DROPS: Final = re.compile(r"[._](dropped|shed|refused|conflicts|poison|unsent|unfinished|failed|unrouted)(?![a-z])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ def _files(data: Path) -> list[Finding]:
     except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
         return [*findings, Finding(what="counters", state="failed", detail=f"cannot be read: {error}")]
     for name, value in counters.items():
-        bad = value and any(mark in name for mark in _DROPS)
+        bad = value and _DROPS.search(name)
         findings.append(Finding(what=f"counter {name}", state="warning" if bad else "ok", detail=str(value)))
     return findings
 

@@ -12,7 +12,8 @@ from telemetry.errors import ProtocolError
 from telemetry.topics import Channel, Topic, parse_topic
 
 if TYPE_CHECKING:
-    from cloud_ingest.rows import Row, RowMaker
+    from cloud_ingest.rows import RowMaker
+    from cloud_ingest.series import Row
     from telemetry.batch import Batch
 
 _EPOCH: Final = re.compile(r"[0-9a-f]{16}")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from cloud_ingest.deadletter import Letter
     from cloud_ingest.decode import Identity
-    from cloud_ingest.rows import Row
+    from cloud_ingest.series import Row
     from telemetry.ack import Refused
     from telemetry.batch import Batch
 

@@ -13,7 +13,7 @@ from telemetry.errors import AuthError, ConfigError, StoreBusy, StoreRejected
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from cloud_ingest.rows import Row
+    from cloud_ingest.series import Row
     from cloud_ingest.stores.base import Store
     from telemetry.counters import Counters
     from telemetry.sample import DataClass
@@ -39,6 +39,7 @@ class Placer:
         self._classes = classes
         self._on_wait = on_wait
         self._prepared = False
+        self._preparing = asyncio.Lock()
 
     async def place(self, rows: Sequence[Row]) -> dict[int, str]:
         """Return when each row is durable or in the answer: index → reason. Raises ConfigError only."""
@@ -59,12 +60,15 @@ class Placer:
 
     async def _prepare(self) -> None:
         """Meet the store for the first time: only now are its promises known for sure."""
-        await self._store.prepare()
-        for data_class in self._classes:
-            reason = self._store.capabilities.why_not(data_class)
-            if reason is not None:
-                raise ConfigError([refusal(self._store, data_class, reason)])
-        self._prepared = True
+        async with self._preparing:
+            if self._prepared:
+                return
+            await self._store.prepare()
+            for data_class in self._classes:
+                reason = self._store.capabilities.why_not(data_class)
+                if reason is not None:
+                    raise ConfigError([refusal(self._store, data_class, reason)])
+            self._prepared = True
 
     async def _write(self, rows: Sequence[Row]) -> dict[int, str]:
         wait_s = FIRST_WAIT_S

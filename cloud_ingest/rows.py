@@ -1,16 +1,14 @@
-"""Rows, what a store is given; and how a batch becomes rows, one bad sample never stopping the rest."""
+"""How a batch becomes rows; one bad sample never stops the rest."""
 
 from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Final, get_args, get_type_hints
 
-import msgspec
-
-from cloud_ingest.line_protocol import series_key
+from cloud_ingest.series import Row, Series, make_series
 from telemetry.profile import DeviceProfile
 from telemetry.quantities import QUANTITIES, Kind
 from telemetry.sample import PERSON_CLASSES, Quality, Value
@@ -32,33 +30,6 @@ _RESERVED: Final = frozenset(
 _TYPES: Final[dict[Kind, type]] = {Kind.FLOAT: float, Kind.BOOL: bool, Kind.STRING: str}
 _CACHE_SIZE: Final = 20_000
 _MAX_TEXT: Final = 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """A measurement and its tags; equal keys are the same series."""
-
-    key: str
-    """The series in line protocol: its identity."""
-    measurement: str = field(compare=False)
-    tags: tuple[tuple[str, str], ...] = field(compare=False)
-    """In the order of their keys."""
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One point in time of one series."""
-
-    series: Series
-    time_ns: int
-    fields: dict[str, Value]
-    sample: int = 0
-    """Index of the sample in its batch, so that a refusal can name it."""
-
-
-def make_series(measurement: str, tags: dict[str, str]) -> Series:
-    """Return the series of `measurement` and `tags`. Raises ValueError for what no store could write."""
-    ordered = tuple(sorted(tags.items()))
-    return Series(key=series_key(measurement, ordered), measurement=measurement, tags=ordered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,11 +154,12 @@ def _bad_subject(subject: str | None, *, persons: bool) -> str | None:
 
 
 def _bad_point(sample: BatchSample, types: dict[str, type]) -> str | None:
-    for name in (*sample.values, *sample.bad):
+    bad = sample.bad or {}
+    for name in (*sample.values, *bad):
         if name not in types:
             return f"point {name[:40]!r} has no quantity"
     for name, value in sample.values.items():
-        if name in sample.bad:
+        if name in bad:
             return f"point {name!r} has a value and a reason for its absence"
         if value.__class__ is not types[name]:
             return f"point {name!r} must be {types[name].__name__}, not {type(value).__name__}"
@@ -222,7 +194,7 @@ def _make_plan(batch: Batch, block: DeviceBlock) -> _Plan | str:
 
 def _fields(sample: BatchSample, simulated: bool) -> dict[str, Value]:
     fields = dict(sample.values)
-    for name, reason in sample.bad.items():
+    for name, reason in (sample.bad or {}).items():
         fields[f"{name}_bad"] = reason.value
     if sample.quality is not Quality.GOOD:
         fields["quality"] = sample.quality.value

@@ -39,7 +39,7 @@ SEEN_NAME: Final = "seen.sqlite"
 _COUNTERS_EVERY_S: Final = 10.0
 _LOG_EVERY: Final = 6
 _PREPARE_S: Final = 5.0
-_DRAIN_S: Final = 3.0
+_DRAIN_S: Final = 2.5
 _STALLED_S: Final = 150.0
 """Longer than any deadline or back-off of ours: then something hangs, and the watchdog may bite."""
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Final
 
 from cloud_ingest import letters
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cloud_ingest.deadletter import Letter
     from cloud_ingest.files import Files
     from cloud_ingest.parcel import Parcel
-    from cloud_ingest.rows import Row
+    from cloud_ingest.series import Row
     from cloud_ingest.settings import WriterSettings
     from cloud_ingest.stores.base import Store
     from telemetry.counters import Counters
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _IDLE_S: Final = 5.0
+GROUPS_AT_ONCE: Final = 2
+"""While the store takes one group, the next is encoded and sent: neither waits for the other."""
 
 
 class Writer:
@@ -52,9 +54,11 @@ class Writer:
         self._settings = settings
         self._on_settled = on_settled
         self._waiting: deque[Parcel] = deque()
-        self._group: list[Parcel] = []
         self._values_waiting = 0
-        self._values_in_group = 0
+        self._groups: list[list[Parcel]] = []
+        """Taken and not yet settled."""
+        self._values_in_groups = 0
+        self._free = asyncio.Semaphore(GROUPS_AT_ONCE)
         self._busy_until = 0.0
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
@@ -66,8 +70,8 @@ class Writer:
 
     def has_room(self, values: int) -> bool:
         """Tell whether a batch of `values` may be submitted: memory stays bounded however long the store is away."""
-        in_hand = len(self._waiting) + len(self._group)
-        total = self._values_waiting + self._values_in_group
+        in_hand = len(self._waiting) + sum(len(group) for group in self._groups)
+        total = self._values_waiting + self._values_in_groups
         return in_hand < self._settings.max_batches and (not in_hand or total + values <= self._settings.max_values)
 
     @property
@@ -95,29 +99,49 @@ class Writer:
 
     async def run(self) -> None:
         """Write groups until cancelled. Raises ConfigError if the store turns out unusable."""
-        while True:
-            self.progress_at = time.monotonic()
-            if not self._waiting:
-                self._arrived.clear()
-                self._full.clear()
-                self._idle.set()
-                await _within(self._arrived, _IDLE_S)
-                continue
-            if self._settings.flush_s > 0:
-                await _within(self._full, self._settings.flush_s)
-            self._take_group()
-            await self._settle(self._group)
-            self._group, self._values_in_group = [], 0
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self.progress_at = time.monotonic()
+                if not self._waiting:
+                    self._arrived.clear()
+                    self._full.clear()
+                    self._note_idle()
+                    await _within(self._arrived, _IDLE_S)
+                    continue
+                if self._settings.flush_s > 0:
+                    await _within(self._full, self._settings.flush_s)
+                await self._free.acquire()
+                group = self._take_group()
+                tasks.create_task(self._settle_group(group), name="writer-group")
 
-    def _take_group(self) -> None:
+    def _take_group(self) -> list[Parcel]:
         self._full.clear()
-        while self._waiting and self._values_in_group < self._settings.flush_values:
+        group: list[Parcel] = []
+        values = 0
+        while self._waiting and values < self._settings.flush_values:
             parcel = self._waiting.popleft()
-            self._group.append(parcel)
-            self._values_in_group += parcel.values
-            self._values_waiting -= parcel.values
+            group.append(parcel)
+            values += parcel.values
+        self._values_waiting -= values
+        self._values_in_groups += values
+        self._groups.append(group)
         if self._values_waiting >= self._settings.flush_values:
             self._full.set()
+        return group
+
+    async def _settle_group(self, group: list[Parcel]) -> None:
+        try:
+            await self._settle(group)
+        finally:
+            self._values_in_groups -= sum(parcel.values for parcel in group)
+            self._groups.remove(group)
+            self._free.release()
+            self.progress_at = time.monotonic()
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._waiting and not self._groups:
+            self._idle.set()
 
     async def _settle(self, group: list[Parcel]) -> None:
         started = time.monotonic()
@@ -137,7 +161,8 @@ class Writer:
                     self._files.seen.settle(parcel.identity, parcel.digest, tuple(parcel.refused))
                 self._acks.settled(parcel.identity, parcel.refused, parcel.deliveries)
             self._on_settled(parcel)
-        self._counters.add("writer.stored_values", sum(len(row.fields) for row in rows))
+        unstored = sum(len(rows[index].fields) for index in refused)
+        self._counters.add("writer.stored_values", sum(parcel.values for parcel in group) - unstored)
         self._counters.add("writer.stored_rows", len(rows) - len(refused))
         self._counters.add("writer.groups")
         self._counters.add("writer.busy_ms", int((time.monotonic() - started) * 1000))
@@ -161,7 +186,7 @@ class Writer:
     async def _tell_to_wait(self, pause_s: float) -> None:
         self.progress_at = time.monotonic()
         self._busy_until = time.monotonic() + pause_s
-        for parcel in (*self._group, *self._waiting):
+        for parcel in (*chain(*self._groups), *self._waiting):
             if parcel.identity is not None:
                 self._acks.wait(parcel.identity, pause_s)
         await self._acks.flush()

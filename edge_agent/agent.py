@@ -187,7 +187,7 @@ class Agent:
     def _start(self, group: asyncio.TaskGroup, source: _Source, pipeline: Pipeline) -> asyncio.Task[None]:
         name = source.device.settings.name
         state, link = self._states[name], self._links[source.device.settings.link]
-        state.on_down = partial(pipeline.gone, name)
+        state.on_lost = partial(pipeline.gone, name)
         if source.polled:
             reading = poll(source.context, source.create, pipeline.emit, state, period_s=source.device.period_s)
             return group.create_task(reading, name=f"device {name}")

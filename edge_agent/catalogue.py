@@ -66,10 +66,14 @@ def build_catalogue(
         if profile is None:
             continue
         options = {**profile.options, **item.options}
-        problems.extend(driver_problems(profile, options, f"{where}: options"))
         problems.extend(_link_problems(item, profile, by_name.get(item.link)))
-        devices[item.name] = Device(settings=item, profile=profile, options=options)
+        found = driver_problems(profile, options, f"{where}: options")
+        problems.extend(found)
+        if not found:
+            devices[item.name] = Device(settings=item, profile=profile, options=options)
     problems.extend(_crowded(devices.values()))
+    problems.extend(_one_port_twice(links))
+    problems.extend(problem for link in links for problem in _two_speeds(link, devices.values()))
     return devices, list(dict.fromkeys(problems))
 
 
@@ -104,6 +108,32 @@ def _link_problems(device: DeviceSettings, profile: DeviceProfile, link: LinkSet
             Problem(where=where, what=what, mend=f'use a link of kind "{kind}", or framing = "rtu" for a converter')
         ]
     return []
+
+
+def _one_port_twice(links: Iterable[LinkSettings]) -> list[Problem]:
+    problems: list[Problem] = []
+    owners: dict[str, str] = {}
+    for link in links:
+        owner = owners.setdefault(link.path, link.name) if link.path is not None else link.name
+        if owner != link.name:
+            mend = "put the devices of both on one link"
+            what = f"{link.path} is already {owner}'s: a port is opened once"
+            problems.append(Problem(where=f"[[link]] {link.name}: path", what=what, mend=mend))
+    return problems
+
+
+def _two_speeds(link: LinkSettings, devices: Iterable[Device]) -> list[Problem]:
+    """Return the problem of a bus whose models differ in their usual speed, and nobody said which it is."""
+    speeds = {
+        device.profile.link["baudrate"]: device.settings.name
+        for device in devices
+        if device.settings.link == link.name and "baudrate" in device.profile.link
+    }
+    if link.kind != "serial" or link.baudrate is not None or len(speeds) <= 1:
+        return []
+    what = f"its devices usually speak at different speeds: {', '.join(f'{n} {s}' for s, n in speeds.items())}"
+    mend = "set all of them to one speed and write it as baudrate = …, or give each a bus of its own"
+    return [Problem(where=f"[[link]] {link.name}: baudrate", what=what, mend=mend)]
 
 
 def _crowded(devices: Iterable[Device]) -> list[Problem]:

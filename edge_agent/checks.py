@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,16 +34,23 @@ def _files(settings: Settings) -> Iterator[Problem]:
         if path is not None and not os.access(path, os.R_OK):
             yield Problem(where=f"mqtt.{name}", what=f"{path} cannot be read", mend="create it, or mend its rights")
     folder = settings.buffer.path
-    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if _exists(parent))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         yield Problem(where="buffer.path", what=f"{folder} cannot be written", mend=f"mend the rights of {nearest}")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # below a folder that we may not enter
+        return False
 
 
 def _broker(settings: Settings) -> Iterator[Problem]:
     mqtt = settings.mqtt
     try:
         socket.create_connection((mqtt.host, mqtt.port), timeout=CONNECT_S).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one, such as `a..b`
         what = f"{mqtt.host} port {mqtt.port} does not answer: {error}"
         yield Problem(where="mqtt.url", what=what, mend="check the address, the network and the broker")
 
@@ -76,9 +84,18 @@ def _people(configuration: Configuration) -> Iterator[Problem]:
         yield Problem(where="privacy.policy_file", what="no policy: everything about people is withheld", mend=mend)
         return
     try:
-        load_policy(settings.privacy.policy_file, site=settings.site)
+        policy = load_policy(settings.privacy.policy_file, site=settings.site)
     except ConfigError as error:
         yield from error.problems
+        return
+    now = datetime.now(UTC)
+    if not policy.valid_from <= now < policy.valid_until:
+        yield Problem(
+            where=f"{settings.privacy.policy_file}: valid_from, valid_until",
+            what=f"is in force from {policy.valid_from} to {policy.valid_until}, not now: "
+            "everything about people is withheld",
+            mend="ask the school's officer for the policy of this term, or mend the clock",
+        )
 
 
 def _clock(settings: Settings) -> Iterator[Problem]:

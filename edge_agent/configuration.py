@@ -46,6 +46,10 @@ def load_configuration(path: Path) -> Configuration:
     problems.extend(found)
     keys = None
     if settings is not None:
+        if settings.gateway in devices:
+            what = "the gateway itself bears this name: its own row is stored under it"
+            where = f"[[device]] {settings.gateway}"
+            problems.append(Problem(where=where, what=what, mend="give the device another name"))
         keys, found = _keys(settings)
         problems.extend(found)
     if problems or settings is None:

@@ -26,4 +26,4 @@ def watchdog_period_s() -> float | None:
     pid = os.environ.get("WATCHDOG_PID", "")
     if not microseconds.isdigit() or (pid and pid != str(os.getpid())):
         return None
-    return int(microseconds) / 1e6 / 2
+    return int(microseconds) / 1e6 / 2 or None

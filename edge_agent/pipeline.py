@@ -53,13 +53,15 @@ class Pipeline:
         self._clock = clock
         self._counters = counters
         self._waiting: deque[tuple[int, Admitted]] = deque()
+        self._persons: deque[tuple[int, Admitted]] = deque()
+        """Apart, since these wait for a limited time only: the others must not hide one that is too old."""
         self.passed = 0
         """Samples that went through; the watchdog watches it grow."""
 
     @property
     def waiting(self) -> int:
         """How many samples wait for the clock."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._persons)
 
     def gone(self, device: str) -> None:
         """Note that a device was lost: it warms up again when it is back."""
@@ -72,7 +74,7 @@ class Pipeline:
         if reported is None:
             return
         synced = self._clock.synced()
-        if synced and self._waiting:
+        if synced and self.waiting:
             await self.stamp_waiting()
         for answer in self._gate.split(reported):
             if not isinstance(answer, Admitted):
@@ -84,27 +86,34 @@ class Pipeline:
 
     async def stamp_waiting(self) -> None:
         """Give the waiting samples their time, now that the clock is right, and pass them on."""
+        self._withhold_old_persons()
         now_boot_ns, now_ns = boottime_ns(), self._clock.now_ns()
-        while self._waiting:
-            taken_ns, admitted = self._waiting.popleft()
-            stamped = msgspec.structs.replace(admitted, acquired_at_ns=now_ns - (now_boot_ns - taken_ns))
-            await self._sink.append(stamped)
+        for queue in (self._persons, self._waiting):
+            while queue:
+                taken_ns, admitted = queue.popleft()
+                stamped = msgspec.structs.replace(admitted, acquired_at_ns=now_ns - (now_boot_ns - taken_ns))
+                await self._sink.append(stamped)
 
     async def give_up_waiting(self) -> None:
-        """Pass on what still waits, marked uncertain: the boot ends without a synchronised clock."""
-        while self._waiting:
+        """Pass on what still waits; marked uncertain if the boot ends without a synchronised clock."""
+        if self._clock.synced():
+            await self.stamp_waiting()
+        while self.waiting:
             await self._pass_uncertain()
 
     async def _wait(self, admitted: Admitted) -> None:
         self._counters.add("clock.waited_samples")
         taken_ns = boottime_ns() - max(0, self._clock.now_ns() - admitted.acquired_at_ns)
-        self._waiting.append((taken_ns, admitted))
-        if len(self._waiting) > MAX_WAITING:
-            await self._pass_uncertain()
+        queue = self._persons if admitted.data_class in PERSON_CLASSES else self._waiting
+        queue.append((taken_ns, admitted))
         self._withhold_old_persons()
+        if self.waiting > MAX_WAITING:
+            await self._pass_uncertain()
 
     async def _pass_uncertain(self) -> None:
-        _, admitted = self._waiting.popleft()
+        """Pass on the oldest, or withhold it if it is about a person: when it was is all that such a sample says."""
+        queues = [queue for queue in (self._persons, self._waiting) if queue]
+        _, admitted = min(queues, key=lambda queue: queue[0][0]).popleft()
         if admitted.data_class in PERSON_CLASSES:
             self._withhold(admitted)
             return
@@ -113,8 +122,8 @@ class Pipeline:
 
     def _withhold_old_persons(self) -> None:
         limit = boottime_ns() - PERSON_WAIT_NS
-        while self._waiting and self._waiting[0][0] < limit and self._waiting[0][1].data_class in PERSON_CLASSES:
-            self._withhold(self._waiting.popleft()[1])
+        while self._persons and self._persons[0][0] < limit:
+            self._withhold(self._persons.popleft()[1])
 
     def _withhold(self, admitted: Admitted) -> None:
         self._counters.add(f"gate.withheld.{admitted.data_class}.{WithheldReason.CLOCK_UNSYNCED}")

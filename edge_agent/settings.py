@@ -8,15 +8,16 @@ from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from telemetry.errors import ConfigError, Problem
 from telemetry.topics import NAME
 from telemetry.validation import problems_of
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _STRICT: Final = ConfigDict(extra="forbid", frozen=True)
+ENV_PREFIX: Final = "CAMPUS_EDGE_"
 SEE: Final = "systemd/examples/agent.toml"
 
 
@@ -41,8 +42,9 @@ class MqttSettings(_Section):
         try:
             parts = urlsplit(self.url)
             port = parts.port
-        except ValueError as error:
-            raise ValueError(f"url: {error}; write mqtt://host:1883, IPv6 as mqtt://[::1]:1883") from error
+        except ValueError:
+            # Without the library's text: what it took for the port may be a password.
+            raise ValueError("url is no address: write mqtt://host:1883, IPv6 as mqtt://[::1]:1883") from None
         if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or port == 0:
             raise ValueError("url must be mqtt://host[:port] or mqtts://host[:port]")
         if parts.username or parts.password:
@@ -142,7 +144,7 @@ class Settings(BaseSettings):
     """Everything the agent is told; see systemd/examples/agent.toml."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CAMPUS_EDGE_",
+        env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -192,3 +194,6 @@ def parse_settings(table: dict[str, Any], where: str) -> Settings:
         return Settings(**table)
     except ValidationError as error:
         raise ConfigError(problems_of(error, where, SEE)) from error
+    except SettingsError as error:
+        mend = f"write one value as {ENV_PREFIX}SECTION__KEY=…, a list or table as JSON"
+        raise ConfigError([Problem(where=f"environment {ENV_PREFIX}…", what=str(error), mend=mend)]) from error

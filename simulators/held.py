@@ -88,7 +88,7 @@ class HeldDevice:
     def said(self) -> list[dict[str, Any]]:
         """Return what was really said, in the order it was said: the truth to compare your readings with."""
         with contextlib.suppress(OSError):
-            # A round trip: what had left the device before it is in the journal after it. A stopped one has written all.
+            # A round trip: what left the device before it is in the journal after it. A stopped one has written all.
             self.state()
         path = self._folder / "said.jsonl"
         data = path.read_bytes() if path.exists() else b""

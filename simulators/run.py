@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ENDLESS_PLAN_S: Final = 3600.0
 """How far the plan of a run without end reaches."""
 EXIT_USAGE: Final = 2
+MAX_WIDTH: Final = 1000
 EXIT_UNAVAILABLE: Final = 69
 
 
@@ -87,9 +88,10 @@ def _print(rows: list[dict[str, Any]], data: Path, *, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False)
     columns = ("device", "room", "profile", "endpoint", "unit")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
-    console = Console()
+    # However narrow the terminal: a path that was cut or wrapped cannot be copied.
+    console = Console(width=MAX_WIDTH)
     console.print(table)
     console.print(f"Plan: {data / 'ledger.jsonl'}   Said: {data / 'said'}   Stop: Ctrl-C", soft_wrap=True)

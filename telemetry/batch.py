@@ -30,7 +30,8 @@ class BatchSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
     acquired_at_ns: int
     values: dict[str, Value] = {}
-    bad: dict[str, Reason] = {}
+    bad: dict[str, Reason] | None = None
+    """Points whose value is absent, each with its reason; none, rather than empty, since most samples have none."""
     quality: Quality = Quality.GOOD
     subject: str | None = None
     """Pseudonymous handle; only in classes `personal` and `sensitive`."""

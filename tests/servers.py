@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -14,23 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.coverage_report import require_server
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 START_S = 20.0
-
-
-def find_server(name: str, *places: str) -> str:
-    """Return the server's path; without it the test is skipped, or fails where CI=true."""
-    found = shutil.which(name) or next((place for place in places if os.access(place, os.X_OK)), None)
-    if found is None:
-        message = (
-            f"{name} is not installed: apt-get install {name.removesuffix('d') + 'db' if name == 'influxd' else name}"
-        )
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
 
 
 def free_port(host: str = "::1") -> int:
@@ -104,7 +92,7 @@ MakeServer = Callable[..., Server]
 @pytest.fixture
 def make_mosquitto(tmp_path: Path) -> Iterator[MakeServer]:
     """A function that starts a mosquitto: `make(host=…, extra=config lines)`."""
-    program = find_server("mosquitto", "/usr/sbin/mosquitto")
+    program = require_server("mosquitto")
     servers: list[Server] = []
 
     def make(*, host: str = "::1", extra: str = "allow_anonymous true") -> Server:
@@ -152,7 +140,7 @@ bind-address = "{rpc}"
 @pytest.fixture
 def make_influxd(tmp_path: Path) -> Iterator[MakeServer]:
     """A function that starts an InfluxDB 1.x: `make(host=…, auth=…)`."""
-    program = find_server("influxd", "/usr/bin/influxd")
+    program = require_server("influxd")
     servers: list[Server] = []
 
     def make(*, host: str = "::1", auth: bool = False) -> Server:

@@ -11,7 +11,7 @@ from telemetry.sample import PERSON_CLASSES, DataClass
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cloud_ingest.rows import Row
+    from cloud_ingest.series import Row
 
 Record = dict[str, Any]
 """A row as it is read: `time_ns`, then tags, then fields, flat."""

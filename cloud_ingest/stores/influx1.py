@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cloud_ingest.addresses import StoreAddress
-    from cloud_ingest.rows import Row
+    from cloud_ingest.series import Row
 
 _POLICY: Final = "autogen"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cloud_ingest.addresses import StoreAddress
-    from cloud_ingest.rows import Row
+    from cloud_ingest.series import Row
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)

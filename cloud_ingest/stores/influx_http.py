@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ipaddress
 import json
+import math
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cloud_ingest.addresses import StoreAddress
-    from cloud_ingest.rows import Row
+    from cloud_ingest.series import Row
     from cloud_ingest.stores.base import Record, Selection
 
 WRITE_S: Final = 30.0
@@ -57,35 +61,28 @@ class Answer:
 
     @property
     def retry_after_s(self) -> float:
-        """`Retry-After` in seconds, as a number or a date; else a short wait."""
+        """`Retry-After` in seconds, given as a number or a date; else a short wait."""
         text = self.headers.get("Retry-After", "")
         try:
-            return max(0.0, float(text))
-        except ValueError:
-            pass
-        try:
-            when = parsedate_to_datetime(text)
-        except ValueError:
+            if text.replace(".", "", 1).isdecimal():
+                return float(text)
+            # Both dates by the server's clock: ours may differ.
+            ahead = parsedate_to_datetime(text) - parsedate_to_datetime(self.headers["Date"])
+            return max(0.0, ahead.total_seconds())
+        except (ValueError, KeyError, TypeError):
             return _RETRY_S
-        return (
-            max(0.0, when.timestamp() - parsedate_to_datetime(self.headers["Date"]).timestamp())
-            if ("Date" in self.headers)
-            else _RETRY_S
-        )
 
 
 class InfluxHttp:
     """A connection to one InfluxDB server. Raises StoreBusy when it does not answer."""
 
-    def __init__(
-        self, address: StoreAddress, headers: Mapping[str, str], auth: aiohttp.BasicAuth | None = None
-    ) -> None:
+    def __init__(self, address: StoreAddress, headers: Mapping[str, str]) -> None:
         self.name = address.name
         self._base = address.base
         self._headers = dict(headers)
-        self._auth = auth
         self._session: aiohttp.ClientSession | None = None
         self._encoder = LineEncoder()
+        self._zip_above = math.inf if _is_near(address.base) else _ZIP_ABOVE
 
     async def request(
         self,
@@ -102,13 +99,19 @@ class InfluxHttp:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_connect=_CONNECT_S)
             self._session = aiohttp.ClientSession(
-                self._base, headers=self._headers, auth=self._auth, timeout=timeout, raise_for_status=False
+                self._base, headers=self._headers, timeout=timeout, raise_for_status=False
             )
         try:
             async with (
                 asyncio.timeout(deadline_s),
                 self._session.request(
-                    method, path, params=params, data=data, json=document, headers=headers, allow_redirects=False
+                    method,
+                    path,
+                    params=params,
+                    data=None if data is None else BytesIO(data),
+                    json=document,
+                    headers=headers,
+                    allow_redirects=False,
                 ) as response,
             ):
                 return Answer(response.status, response.headers, await response.read())
@@ -124,7 +127,7 @@ class InfluxHttp:
         except ValueError as error:
             raise StoreRejected(str(error)) from error
         headers = {"Content-Type": "text/plain; charset=utf-8"}
-        if len(body) > _ZIP_ABOVE:
+        if len(body) > self._zip_above:
             body = await asyncio.to_thread(gzip.compress, body, 1)
             headers["Content-Encoding"] = "gzip"
         answer = await self.request("POST", path, params=params, data=body, headers=headers)
@@ -168,3 +171,12 @@ class InfluxHttp:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+def _is_near(base: str) -> bool:
+    """Tell whether a server is on this machine: gzip would cost both sides more than it saves the wire."""
+    host = urlsplit(base).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from cloud_ingest.rows import Row, Series
+    from cloud_ingest.series import Row, Series
     from telemetry.sample import Value
 
 _T = TypeVar("_T")

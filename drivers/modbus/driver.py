@@ -37,6 +37,8 @@ class ModbusDriver:
         self._tcp = self._options.framing == "tcp" or (self._options.framing == "auto" and isinstance(link, TcpLink))
         self._transaction = 0
         self._silent_until = 0.0
+        self._reply_due = 0.0
+        """Until when the unit may still answer the last RTU request; 0 when it has, well or badly."""
 
     async def __aenter__(self) -> Self:
         """Nothing to prepare: the link opens at the first turn."""
@@ -76,11 +78,18 @@ class ModbusDriver:
     async def _ask(self, port: Port, block: Block, deadline: float) -> bytes:
         """Return the block's data bytes; a garbled reply is asked for once more."""
         try:
+            return await self._tidy_exchange(port, block, deadline)
+        except ProtocolError:
+            return await self._tidy_exchange(port, block, deadline)
+
+    async def _tidy_exchange(self, port: Port, block: Block, deadline: float) -> bytes:
+        """As `_exchange`, but the line is quiet again when it raises ProtocolError."""
+        try:
             return await self._exchange(port, block, deadline)
         except ProtocolError:
             self._context.counters.add(f"device.{self._context.device}.garbled_replies")
             await self._quiet(port)
-            return await self._exchange(port, block, deadline)
+            raise
 
     async def _exchange(self, port: Port, block: Block, deadline: float) -> bytes:
         expected = frame.data_bytes(block.function, block.count)
@@ -88,11 +97,12 @@ class ModbusDriver:
         wire_s = self._link.seconds_on_wire(len(pdu) + expected + 2 * frame.RTU_OVERHEAD)
         loop = asyncio.get_running_loop()
         port.discard()
+        due = min(deadline, loop.time() + self._options.reply_timeout_s + wire_s)
         try:
-            async with asyncio.timeout_at(min(deadline, loop.time() + self._options.reply_timeout_s + wire_s)):
+            async with asyncio.timeout_at(due):
                 if self._tcp:
                     return await self._exchange_tcp(port, pdu, expected)
-                return await self._exchange_rtu(port, pdu, expected)
+                return await self._exchange_rtu(port, pdu, expected, due)
         except TimeoutError as error:
             if not self._tcp:
                 self._silent_until = loop.time() + _LATE_REPLY_S
@@ -100,11 +110,14 @@ class ModbusDriver:
                 f"unit {self._options.unit} did not answer within {self._options.reply_timeout_s:g} s", timed_out=True
             ) from error
 
-    async def _exchange_rtu(self, port: Port, pdu: bytes, expected: int) -> bytes:
+    async def _exchange_rtu(self, port: Port, pdu: bytes, expected: int, due: float) -> bytes:
+        self._reply_due = due
         port.write(frame.rtu_request(self._options.unit, pdu))
         received = b""
         while frame.rtu_missing(received, expected):
             received += await port.receive()
+        if frame.rtu_is_from(received, self._options.unit, pdu[0]):
+            self._reply_due = 0.0
         return frame.rtu_reply(received, self._options.unit, pdu[0], expected)
 
     async def _exchange_tcp(self, port: Port, pdu: bytes, expected: int) -> bytes:
@@ -126,15 +139,19 @@ class ModbusDriver:
             received = received[end:]  # a late reply to a question nobody waits for any more
 
     async def _quiet(self, port: Port) -> None:
-        """Wait until a broken frame's last bytes are in and thrown away."""
-        try:
-            async with asyncio.timeout(10 * _QUIET_S):
-                while True:
-                    await asyncio.sleep(_QUIET_S)
-                    if not port.discard():
-                        return
-        except TimeoutError as error:
-            raise DeviceUnavailable(f"link {self._link.name} never falls silent: a babbling device?") from error
+        """Wait until a broken frame's last bytes are in and thrown away.
+
+        Noise, or the late reply of another unit, is not the answer: then that is waited for too, lest it passes for
+        the next one.
+        """
+        loop = asyncio.get_running_loop()
+        end = max(loop.time(), self._reply_due) + 10 * _QUIET_S
+        while True:
+            await asyncio.sleep(_QUIET_S)
+            if not port.discard() and loop.time() >= self._reply_due:
+                return
+            if loop.time() >= end:
+                raise DeviceUnavailable(f"link {self._link.name} never falls silent: a babbling device?")
 
 
 def create(context: DeviceContext, link: Link) -> ModbusDriver:

@@ -75,6 +75,11 @@ def rtu_missing(received: bytes, expected_data: int) -> int:
     return max(0, RTU_OVERHEAD + expected_data - len(received))
 
 
+def rtu_is_from(frame: bytes, unit: int, function: int) -> bool:
+    """Tell whether a frame, whole or broken, begins like `unit`'s own reply to `function`."""
+    return len(frame) >= 2 and frame[0] == unit and frame[1] & ~_EXCEPTION_BIT == function  # noqa: PLR2004 - those two
+
+
 def rtu_reply(frame: bytes, unit: int, function: int, expected_data: int) -> bytes:
     """Return the data bytes of an RTU reply. Raises ProtocolError, or DeviceUnavailable for a busy device."""
     if len(frame) < RTU_EXCEPTION_BYTES or crc16(frame[:-2]) != int.from_bytes(frame[-2:], "little"):

@@ -32,7 +32,8 @@ class Options:
     """The driver's options: a profile's `[options]`, overridden by the device's."""
 
     confirm_frames: Annotated[int, Field(strict=True, ge=1, le=10)] = 2
-    gap_s: Annotated[Number, Field(gt=0, le=60)] = 1.0
+    gap_s: Annotated[Number, Field(ge=0.2, le=60)] = 1.0
+    """A reader repeats its frame each 65 ms: with less than three of them a card would leave between two frames."""
 
 
 class Rdm6300Driver:

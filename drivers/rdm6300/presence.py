@@ -8,6 +8,7 @@ from dataclasses import dataclass
 @dataclass(slots=True, kw_only=True)
 class _Seen:
     first_ns: int
+    first_s: float
     last_s: float
     sightings: int
     arrived: bool = False
@@ -44,13 +45,13 @@ class Presences:
         self.expire(now_s)
         seen = self._seen.get(card)
         if seen is None:
-            seen = self._seen[card] = _Seen(first_ns=now_ns, last_s=now_s, sightings=0)
+            seen = self._seen[card] = _Seen(first_ns=now_ns, first_s=now_s, last_s=now_s, sightings=0)
         seen.last_s = now_s
         seen.sightings += 1
         if seen.arrived or seen.sightings < self._confirm_frames:
             return None
         seen.arrived = True
-        return Arrival(card=card, first_ns=seen.first_ns, resumed=now_s - self._opened_s <= self._gap_s)
+        return Arrival(card=card, first_ns=seen.first_ns, resumed=seen.first_s - self._opened_s <= self._gap_s)
 
     def expire(self, now_s: float) -> None:
         """Forget the cards that have left."""

@@ -98,7 +98,7 @@ class Assembler:
         sample = BatchSample(
             acquired_at_ns=admitted.acquired_at_ns,
             values=admitted.values,
-            bad=admitted.bad,
+            bad=admitted.bad or None,
             quality=admitted.quality,
             subject=admitted.handle,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -14,11 +15,13 @@ MAX_FILES: Final = 100
 def quarantine(folder: Path, name: str, data: bytes) -> bool:
     """Keep `data` under `name`; false if the quarantine is full or cannot be written: the loss is counted elsewhere."""
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         kept = [path.stat().st_size for path in folder.iterdir()]
         if len(kept) >= MAX_FILES or sum(kept) + len(data) > MAX_BYTES:
             return False
-        (folder / name).write_bytes(data)
+        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
     except OSError:
         return False
     return True

@@ -302,6 +302,11 @@ class Segment:
             self._end = damage.start
 
 
+def segment_files(folder: Path) -> list[Path]:
+    """Return the segments in `folder`, oldest first; anything else that lies there is left alone."""
+    return sorted(path for path in folder.glob("*" + SUFFIX) if path.stem.isdecimal())
+
+
 def merge(old: Iterable[Range], new: Iterable[Range]) -> list[Range]:
     """Return the union of two sets of ranges, sorted and disjoint."""
     merged: list[Range] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_agent.buffer.acked import read_acked
 from edge_agent.buffer.identity import read_meta
-from edge_agent.buffer.segment import SUFFIX, Segment
+from edge_agent.buffer.segment import Segment, segment_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ def read_status(path: Path, *, max_bytes: int, now_ns: Callable[[], int] = time.
     newest: list[int] = []
     for name in STREAMS:
         acked = read_acked(path / name / "acked")
-        for file in sorted((path / name).glob("*" + SUFFIX)):
+        for file in segment_files(path / name):
             try:
                 segment = Segment.open(file, on_damage=lambda *_: None, read_only=True)
             except FileNotFoundError:

@@ -9,7 +9,7 @@ from edge_agent.buffer.acked import AckedLog
 from edge_agent.buffer.identity import sync_directory
 from edge_agent.buffer.quarantine import quarantine
 from edge_agent.buffer.record import HEADER_BYTES, Damage, EncodedBatch, Kind
-from edge_agent.buffer.segment import OVERHEAD_BYTES, SUFFIX, Segment
+from edge_agent.buffer.segment import OVERHEAD_BYTES, SUFFIX, Segment, segment_files
 from telemetry.counters import Counters
 from telemetry.ranges import to_ranges
 
@@ -63,8 +63,7 @@ class Stream:
     def open(self) -> None:
         """Take in what an earlier run left; damage is quarantined and counted, never raised. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        paths = sorted(path for path in self._folder.glob("*" + SUFFIX) if path.stem.isdigit())
-        for path in paths:
+        for path in segment_files(self._folder):
             self._next_sequence = max(self._next_sequence, int(path.stem) + 1)
             try:
                 self._segments.append(Segment.open(path, on_damage=self._on_damage))
@@ -92,9 +91,13 @@ class Stream:
 
     def prepare(self, epoch: str) -> None:
         """Make the next segment while nobody waits for it, once the active one is nearly full. Raises OSError."""
-        active = self._active(epoch)
-        if active is None or active.room < self._segment_bytes // 8:
+        if self.spare_bytes(epoch):
             self._rotate(epoch, self._segment_bytes)
+
+    def spare_bytes(self, epoch: str) -> int:
+        """Return the disk space that `prepare` takes: none if it has nothing to do."""
+        active = self._active(epoch)
+        return self._segment_bytes if active is None or active.room < self._segment_bytes // 8 else 0
 
     def growth(self, batches: Sequence[EncodedBatch]) -> int:
         """Return an estimate of the new disk space that appending `batches` takes: none while they fit."""
@@ -220,6 +223,7 @@ class Stream:
         self._next_sequence += 1
         if active is not None and active.writable:
             active.seal()
+            active.unload()
         self._segments.append(segment)
         self._sweep()
         return segment

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from edge_agent.buffer.intake import Intake
     from edge_agent.buffer.keeper import Keeper
     from edge_agent.buffer.opening import Opened
-    from edge_agent.buffer.record import EncodedBatch
     from telemetry.counters import Counters
 
 MAINTAIN_S: Final = 5.0
@@ -168,7 +167,7 @@ class Writer:
 
     async def _write(self, keeper: Keeper, pending: Mapping[Key, ClosedBatch]) -> bool:
         batches = [one.batch for one in pending.values()]
-        await self._make_room(keeper, batches)
+        await self._make_room(await keeper.call(lambda: keeper.stream.growth(batches)))
         if not await keeper.append(batches):
             return False
         for key, one in pending.items():
@@ -179,9 +178,8 @@ class Writer:
                 keeper.note_acked(key[0], [(key[1], key[1])])
         return True
 
-    async def _make_room(self, keeper: Keeper, batches: list[EncodedBatch]) -> None:
+    async def _make_room(self, growth: int) -> None:
         """Keep below the cap: the oldest samples go first, then the oldest events; the stream counts them."""
-        growth = await keeper.call(lambda: keeper.stream.growth(batches))
         while growth and self._events.state.disk_bytes + self._samples.state.disk_bytes + growth > self._max_bytes:
             victim = self._samples if self._samples.state.segments else self._events
             if not await victim.call(victim.stream.drop_oldest):
@@ -206,8 +204,10 @@ class Writer:
         """Have space ready for the next events, while nobody waits for it."""
         if self._events.error is not None:
             return
+        stream, epoch = self._events.stream, self._identity.epoch
         try:
-            await self._events.call(lambda: self._events.stream.prepare(self._identity.epoch))
+            await self._make_room(await self._events.call(lambda: stream.spare_bytes(epoch)))
+            await self._events.call(lambda: stream.prepare(epoch))
         except OSError:
             # The next commit will say what is wrong, if it still is.
             self._counters.add("buffer.disk_errors")

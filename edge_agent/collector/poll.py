@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _STALL_FACTOR: Final = 10
 """A reading that takes so many deadlines has hung: it is abandoned, whatever the driver thinks."""
 _PATIENCE: Final = 3
-"""Failures in a row before a device is asked less often than its period says."""
+"""Failures in a row before a device counts as lost and is asked less often than a short period says."""
 
 
 async def poll(
@@ -60,24 +60,23 @@ async def _read_for_ever(
             sample = await _read(driver, context.profile.deadline_s)
         except (DeviceUnavailable, ProtocolError) as error:
             failures += 1
-            state.down(error)
+            state.down(error, lost=failures >= _PATIENCE or _link_lost(error))
             context.counters.add(f"device.{context.device}.failed_readings")
             if loop.time() - reported >= 0.9 * period_s:
                 reported = loop.time()
                 await emit(_failed(context, error))
-            due = max(due, loop.time() - period_s) + period_s
-            if failures >= _PATIENCE:
-                due = loop.time() + backoff.next_s()
         else:
             failures = 0
             backoff.reset()
             state.sampled()
             await emit(sample)
-            due += period_s
-            if due < loop.time():
-                missed = int((loop.time() - due) / period_s) + 1
-                context.counters.add(f"device.{context.device}.missed_periods", missed)
-                due += missed * period_s
+        due += period_s
+        if due < loop.time():
+            missed = int((loop.time() - due) / period_s) + 1
+            context.counters.add(f"device.{context.device}.missed_periods", missed)
+            due += missed * period_s
+        if failures >= _PATIENCE:
+            due = max(due, loop.time() + backoff.next_s())
 
 
 async def _read(driver: PollDriver, deadline_s: float) -> Sample:
@@ -86,6 +85,10 @@ async def _read(driver: PollDriver, deadline_s: float) -> Sample:
             return await driver.read()
     except TimeoutError as error:
         raise DeviceUnavailable(f"a reading hung for {_STALL_FACTOR * deadline_s:g} s", timed_out=True) from error
+
+
+def _link_lost(error: Exception) -> bool:
+    return isinstance(error, DeviceUnavailable) and not error.timed_out
 
 
 def _failed(context: DeviceContext, error: DeviceUnavailable | ProtocolError) -> Sample:

@@ -25,7 +25,8 @@ class DeviceState:
     link_open: Callable[[], bool] | None = None
     """For a device that pushes: an open link is all that shows it works while nobody uses it."""
 
-    on_down: Callable[[], None] | None = None
+    on_lost: Callable[[], None] | None = None
+    """Called when the device may have lost its power, not for a single reading that failed."""
 
     def up(self) -> None:
         """Note a sign of life."""
@@ -33,13 +34,13 @@ class DeviceState:
             _LOG.info("device %s is back", self.device)
         self.state, self.error = "up", None
 
-    def down(self, error: Exception) -> None:
-        """Note that the device does not work, and why."""
+    def down(self, error: Exception, *, lost: bool = True) -> None:
+        """Note that the device does not work, and why; `lost` if it may have lost its power."""
         if self.error != str(error):
             _LOG.warning("device %s: %s", self.device, error)
         self.state, self.error = "down", str(error)
-        if self.on_down is not None:
-            self.on_down()
+        if lost and self.on_lost is not None:
+            self.on_lost()
 
     def sampled(self) -> None:
         """Note a sample."""

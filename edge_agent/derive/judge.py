@@ -30,8 +30,8 @@ class Judge:
 
     def judge(self, sample: Sample) -> Sample:
         """Return `sample` with calibrated values, the bad ones moved to `bad`, and its quality."""
-        if self._appeared_at_ns is None and sample.values:
-            self._appeared_at_ns = sample.acquired_at_ns
+        if sample.values and (self._appeared_at_ns is None or sample.acquired_at_ns < self._appeared_at_ns):
+            self._appeared_at_ns = sample.acquired_at_ns  # now, or the clock was set back: warm up by its new time
         everywhere = self._reason_for_all(sample)
         values: dict[str, Value] = {}
         bad = dict(sample.bad)
@@ -53,6 +53,8 @@ class Judge:
         return msgspec.structs.replace(sample, values=values, bad=bad, quality=quality)
 
     def _reason_for_all(self, sample: Sample) -> Reason | None:
+        if self._heartbeat in sample.bad:
+            return sample.bad[self._heartbeat]  # nobody knows whether the other values are fresh
         if self._heartbeat is not None and self._heartbeat in sample.values:
             beat = sample.values[self._heartbeat]
             stale = beat == self._last_beat
@@ -81,4 +83,5 @@ def _measured(point: Point, value: float) -> float | Reason:
         return Reason.OUT_OF_RANGE
     if point.calibration is None:
         return value
-    return value * point.calibration.gain + point.calibration.offset
+    calibrated = value * point.calibration.gain + point.calibration.offset
+    return calibrated if math.isfinite(calibrated) else Reason.OUT_OF_RANGE

@@ -37,7 +37,8 @@ class GatewayKeys:
     site: str
     school_year: str
     simulated: bool = False
-    keys: Annotated[dict[str, Hex], Field(repr=False)]
+    # As a default: inside Annotated a dataclass does not see that the field must not be printed.
+    keys: dict[str, Hex] = Field(repr=False)
 
     def handle(self, purpose: str, subject: Subject) -> str | None:
         """Return the subject's handle for `purpose` (32 hex digits), or none if there is no key for it.

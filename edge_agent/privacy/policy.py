@@ -6,6 +6,7 @@ import logging
 import time
 import tomllib
 from dataclasses import field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
@@ -18,12 +19,12 @@ from telemetry.validation import validated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
     from pathlib import Path
 
 _LOG: Final = logging.getLogger(__name__)
 _SEE: Final = "docs/privacy.md"
 _LOOK_EVERY_S: Final = 1.0
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Handle = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -65,16 +66,17 @@ class Policy:
         rules = [rule for rule in self.allow if rule.data_class is data_class]
         if not rules:
             return WithheldReason.CLASS_NOT_ALLOWED
-        rule = next((rule for rule in rules if rule.purpose == purpose), None)
-        if rule is None:
+        rules = [rule for rule in rules if rule.purpose == purpose]
+        if not rules:
             return WithheldReason.PURPOSE_NOT_ALLOWED
-        if rule.consent and handle not in self.consents.get(purpose, ()):
+        # Of rules that contradict each other the strictest counts.
+        if any(rule.consent for rule in rules) and handle not in self.consents.get(purpose, ()):
             return WithheldReason.NO_CONSENT
         return None
 
 
 def _ns(moment: datetime) -> int:
-    return int(moment.timestamp()) * 1_000_000_000
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def load_policy(path: Path, *, site: str) -> Policy:
@@ -86,11 +88,19 @@ def load_policy(path: Path, *, site: str) -> Policy:
     problems: list[Problem] = []
     policy = validated(Policy, table, f"{path}:", problems, see=_SEE)
     if policy is None:
-        raise ConfigError(problems)
+        raise ConfigError([_discreet(problem, f"{path}: consents") for problem in problems])
     if policy.site != site:
         what = f"is for site {policy.site!r}, this gateway is of {site!r}"
         raise ConfigError([Problem(where=f"{path}: site", what=what, mend="install the policy of this site")])
     return policy
+
+
+def _discreet(problem: Problem, consents: str) -> Problem:
+    """Return the problem without what stands in the list: it may be a card number, and errors are logged and sent."""
+    if not problem.where.startswith(consents):
+        return problem
+    what = "something there is not a handle (32 lower-case hex digits)"
+    return Problem(where=consents, what=what, mend=f"list handles by purpose; see {_SEE}")
 
 
 class PolicyFile:

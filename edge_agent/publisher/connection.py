@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import aiomqtt
-from paho.mqtt.client import MQTT_ERR_SUCCESS
-from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from telemetry.errors import AuthError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from paho.mqtt.client import Client as PahoClient
@@ -35,18 +35,31 @@ VERSIONS: Final = {"auto": (V5, V311), "5": (V5,), "3.1.1": (V311,)}
 CONNECT_S: Final = 3.0
 """Deadline of TCP and TLS; also the longest that a stop has to wait for an attempt under way."""
 CONNACK_S: Final = 5.0
+GREETING_S: Final = 2.0
+"""The same where another version can be tried: amqtt takes MQTT 5's CONNECT for an unfinished one, and waits."""
 DEADLINE_S: Final = 10.0
 """Deadline of a PUBACK or SUBACK: later than that the connection is dead."""
 _GOODBYE_S: Final = 1.0
 _RECEIVE_MAXIMUM: Final = 100
 _FAILURE: Final = 0x80
+_AIOMQTT_TIMEOUT: Final = "Operation timed out"
 # Bad user or password, not authorised, banned, bad authentication method; paho gives 3.1.1's codes as those of 5.
 _AUTH_CODES: Final = {0x86, 0x87, 0x8A, 0x8C}
 _VERSION_CODES: Final = {0x84}
 
 
-class HungUp(aiomqtt.MqttError):
-    """The broker closed the connection before it answered; an old one may do so when greeted in MQTT 5."""
+class Unanswered(aiomqtt.MqttError):
+    """The broker hung up or kept silent instead of a CONNACK: an old one's way to say no to MQTT 5."""
+
+
+class _Context(ssl.SSLContext):
+    """Knows the socket it made: paho loses it, open, when the handshake fails."""
+
+    made: ssl.SSLSocket | None = None
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        self.made = super().wrap_socket(*arguments, **options)
+        return self.made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +93,8 @@ class Connection(aiomqtt.Client):
         client_id: str,
         will: aiomqtt.Will,
         password: str | None,
-        context: ssl.SSLContext | None,
+        context: _Context | None,
+        connack_s: float = CONNACK_S,
     ) -> None:
         properties = None
         if protocol is V5:
@@ -99,17 +113,21 @@ class Connection(aiomqtt.Client):
             properties=properties,
             will=will,
             keepalive=broker.keepalive_s,
-            timeout=CONNACK_S,
+            timeout=connack_s,
             tls_context=context,
+            # Batches are small and wait for nothing; and what is not acknowledged in time means a dead connection.
             socket_options=[
                 (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
                 (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEADLINE_S * 1000)),
             ],
         )
         self._client.connect_timeout = CONNECT_S
+        self._context = context
         self.protocol = protocol
         self.max_packet_bytes: int | None = None
         """The largest packet that the broker takes; none if it did not say."""
+        self.receive_maximum = 65_535
+        """How many messages may wait for their PUBACK, says the broker; paho does not keep to it by itself."""
         self.on_payload: Callable[[bytes], None] = lambda _: None
         """Called with each incoming message."""
         self.on_puback: Callable[[int, ReasonCode], None] = lambda *_: None
@@ -142,34 +160,43 @@ class Connection(aiomqtt.Client):
             if not entering.done():
                 # The thread in connect() cannot be stopped, but ends by its deadline; then nobody waits for a CONNACK.
                 if not self._connected.done():
-                    self._connected.set_exception(HungUp("stopped while connecting"))
+                    self._connected.set_exception(Unanswered("stopped while connecting"))
                 await asyncio.wait([entering, stopping])
                 if entering.exception() is None:
                     await self.abandon()
         try:
             entering.result()
             if stop.is_set():
-                raise HungUp("stopped while connecting")
+                raise Unanswered("stopped while connecting")
         except aiomqtt.MqttError as error:
             await self.abandon()
             code = _code(error)
             if code in _AUTH_CODES:
                 raise AuthError(f"broker refuses the login: {error}") from error
+            if str(error) == _AIOMQTT_TIMEOUT:
+                raise Unanswered(f"broker did not answer the login within {self.timeout:.0f} s") from error
             raise
-        self.timeout = DEADLINE_S
+        # Deadlines are ours from here: asyncio.wait_for of Python 3.11, which aiomqtt uses, may swallow a cancellation.
+        self.timeout = math.inf
 
     async def subscribe_to(self, topic: str) -> None:
         """Subscribe with QoS 1. Raises AuthError if the broker does not allow it, MqttError for all else."""
-        granted = await self.subscribe(topic, qos=1)
+        async with _deadline(DEADLINE_S):
+            granted = await self.subscribe(topic, qos=1)
         code = granted[0].value if isinstance(granted[0], ReasonCode) else int(granted[0])
         if code >= _FAILURE:
             raise AuthError(f"broker does not let us subscribe to {topic} (code {code}): allow it in its access rules")
 
+    async def say(self, topic: str, payload: bytes, *, within_s: float = DEADLINE_S) -> None:
+        """Publish a retained message and wait for its PUBACK. Raises MqttError."""
+        async with _deadline(within_s):
+            await self.publish(topic, payload, qos=1, retain=True)
+
     async def close(self) -> None:
         """Say goodbye, so that the broker does not publish the will; never raises MqttError."""
-        self.timeout = _GOODBYE_S
         with contextlib.suppress(aiomqtt.MqttError):
-            await self.__aexit__(None, None, None)
+            async with _deadline(_GOODBYE_S):
+                await self.__aexit__(None, None, None)
         await self.abandon()
 
     async def abandon(self) -> None:
@@ -181,6 +208,8 @@ class Connection(aiomqtt.Client):
             # paho lets go of its socket when it reads the end.
             while self._client.socket() is not None and self._client.loop_read() == MQTT_ERR_SUCCESS:
                 pass
+        if self._context is not None and self._context.made is not None and self._client.socket() is None:
+            self._context.made.close()
         if self._misc_task is not None:
             self._misc_task.cancel()
             await asyncio.wait([self._misc_task])
@@ -197,9 +226,7 @@ class Connection(aiomqtt.Client):
         properties: Properties | None = None,
     ) -> None:
         self.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
-        receive_maximum = getattr(properties, "ReceiveMaximum", None)
-        if receive_maximum is not None:
-            self._client.max_inflight_messages_set(receive_maximum)
+        self.receive_maximum = getattr(properties, "ReceiveMaximum", self.receive_maximum)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(
@@ -212,7 +239,7 @@ class Connection(aiomqtt.Client):
     ) -> None:
         # aiomqtt would wait for its time-out.
         if not self._connected.done():
-            self._connected.set_exception(HungUp("broker closed the connection before it answered"))
+            self._connected.set_exception(Unanswered("broker closed the connection before it answered"))
             return
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
@@ -226,6 +253,15 @@ class Connection(aiomqtt.Client):
         self.on_puback(mid, reason_code)
 
 
+@contextlib.asynccontextmanager
+async def _deadline(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise aiomqtt.MqttError(f"broker did not answer within {seconds:.0f} s") from None
+
+
 def _code(error: aiomqtt.MqttError) -> int | None:
     # Plain integers are paho's own error numbers, which overlap with reason codes.
     rc = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
@@ -233,13 +269,8 @@ def _code(error: aiomqtt.MqttError) -> int | None:
 
 
 def refuses_version(error: aiomqtt.MqttError) -> bool:
-    """Whether the broker said that it does not speak this version."""
-    return _code(error) in _VERSION_CODES
-
-
-def went_unanswered(error: aiomqtt.MqttError) -> bool:
-    """Whether the broker hung up or kept silent instead of a CONNACK: an old one's way to say no to MQTT 5."""
-    return isinstance(error, HungUp) or str(error) == "Operation timed out"
+    """Whether the broker said that it does not speak this version, or behaved as old ones do that do not."""
+    return isinstance(error, Unanswered) or _code(error) in _VERSION_CODES
 
 
 def is_refusal(error: BaseException | None) -> bool:
@@ -247,17 +278,23 @@ def is_refusal(error: BaseException | None) -> bool:
     return isinstance(error, AuthError) or (isinstance(error, aiomqtt.MqttError) and _code(error) in _AUTH_CODES)
 
 
-def read_credentials(broker: Broker) -> tuple[ssl.SSLContext | None, str | None]:
+def read_credentials(broker: Broker) -> tuple[_Context | None, str | None]:
     """Return the TLS context, none for a plain connection, and the password; reads files.
 
     Raises AuthError naming the file that cannot be used.
     """
     path: Path | None = None
-    context: ssl.SSLContext | None = None
+    context: _Context | None = None
     try:
         if broker.tls:
             path = broker.ca_file
-            context = ssl.create_default_context(cafile=path)
+            # Checks certificate and host name, and nothing can turn that off.
+            context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if path is not None:
+                context.load_verify_locations(path)
+            else:
+                context.load_default_certs()
             path = broker.cert_file
             if path is not None:
                 context.load_cert_chain(path, broker.key_file)

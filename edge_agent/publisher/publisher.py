@@ -13,6 +13,8 @@ import msgspec
 
 from edge_agent.publisher.backoff import Backoff
 from edge_agent.publisher.connection import (
+    CONNACK_S,
+    GREETING_S,
     V5,
     VERSIONS,
     Broker,
@@ -20,7 +22,6 @@ from edge_agent.publisher.connection import (
     is_refusal,
     read_credentials,
     refuses_version,
-    went_unanswered,
 )
 from edge_agent.publisher.latency import Latency
 from edge_agent.publisher.session import STATUS_SCHEMA, Session
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from telemetry.ranges import Range
 
 _LOG: Final = logging.getLogger(__name__)
+_AGREED_S: Final = 3600.0
+"""How long a broker that took only an older version of MQTT is not asked for a newer one."""
 _OF_USE_S: Final = 5.0
 """A connection that lived so long, or brought an acknowledgement, was of use: the next is tried quickly."""
 
@@ -90,6 +93,7 @@ class Publisher:
         self._stopped.set()
         self._connection: Connection | None = None
         self._agreed: aiomqtt.ProtocolVersion | None = None
+        self._agreed_until = 0.0
         outbox.on_ready(self._wake.set)
 
     @property
@@ -155,8 +159,8 @@ class Publisher:
     async def _connect(self) -> Connection | None:
         """Return an open connection in the newest version the broker speaks; none when stopped meanwhile."""
         context, password = await asyncio.to_thread(read_credentials, self._broker)
-        versions = (self._agreed,) if self._agreed is not None else VERSIONS[self._broker.protocol]
-        refused = False
+        agreed = self._agreed is not None and time.monotonic() < self._agreed_until
+        versions = (self._agreed,) if self._agreed is not None and agreed else VERSIONS[self._broker.protocol]
         for version in versions:
             connection = Connection(
                 self._broker,
@@ -170,6 +174,7 @@ class Publisher:
                 ),
                 password=password,
                 context=context,
+                connack_s=CONNACK_S if version is versions[-1] else GREETING_S,
             )
             if self._stop.is_set():
                 return None
@@ -177,13 +182,11 @@ class Publisher:
             try:
                 await connection.open(self._stop)
             except aiomqtt.MqttError as error:
-                if version is versions[-1] or not (refuses_version(error) or went_unanswered(error)):
+                if version is versions[-1] or not refuses_version(error):
                     raise
-                refused = refuses_version(error)
                 continue
-            if refused:
-                # Said in so many words; a broker that only hung up may have been starting, and is asked for 5 again.
-                self._agreed = version
+            if version is not versions[0]:
+                self._agreed, self._agreed_until = version, time.monotonic() + _AGREED_S
             return connection
         raise AssertionError(versions)
 

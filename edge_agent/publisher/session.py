@@ -84,12 +84,11 @@ class Session:
             await self._pump()
         finally:
             self._window.disconnected()
-        self._connection.timeout = GOODBYE_S
-        await self._say({**self._birth, "state": "offline"})
+        await self._say({**self._birth, "state": "offline"}, within_s=GOODBYE_S)
 
-    async def _say(self, status: dict[str, Any]) -> None:
+    async def _say(self, status: dict[str, Any], *, within_s: float = DEADLINE_S) -> None:
         topic = gateway_topic(self._site, self._gateway, Channel.STATUS)
-        await self._connection.publish(topic, msgspec.json.encode(status), qos=1, retain=True)
+        await self._connection.say(topic, msgspec.json.encode(status), within_s=within_s)
 
     async def _pump(self) -> None:
         drain_until: float | None = None
@@ -126,22 +125,29 @@ class Session:
     def _send_due(self, now: float) -> bool:
         """Send again what has to be, then what is live; true if there was anything."""
         any_sent = False
-        while (again := self._window.next_resend(now)) is not None:
+        while self._may_send() and (again := self._window.next_resend(now)) is not None:
             self._counters.add("publisher.resent_batches")
             self._send(again)
             any_sent = True
-        while self._window.can_take(Flow.LIVE, now) and (batch := self._outbox.take_live()) is not None:
+        while (
+            self._may_send()
+            and self._window.can_take(Flow.LIVE, now)
+            and (batch := self._outbox.take_live()) is not None
+        ):
             self._send(self._window.add(batch, Flow.LIVE))
             any_sent = True
         return any_sent
 
     async def _send_backfill(self) -> None:
-        if self._stopping() or not self._window.can_take(Flow.BACKFILL, self._loop.time()):
+        if self._stopping() or not self._may_send() or not self._window.can_take(Flow.BACKFILL, self._loop.time()):
             return
         batch = await self._outbox.take_backfill()
         if batch is not None:
             self._send(self._window.add(batch, Flow.BACKFILL))
             self._wake.set()
+
+    def _may_send(self) -> bool:
+        return len(self._unconfirmed) < self._connection.receive_maximum
 
     def _send(self, one: InFlight) -> None:
         now = self._loop.time()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulators.demo import truth
 from simulators.demo.programs import program
-from simulators.demo.verdict import Conditions, Family, Row, judge_attendance, judge_environment
+from simulators.demo.verdict_attendance import judge_attendance
+from simulators.demo.verdict_environment import judge_environment
 from telemetry.errors import CampusError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulators.demo.config import Site
+    from simulators.demo.verdict import Conditions, Family, Row
 
 MEASUREMENTS: Final = ("environment", "attendance", "gateway", "energy", "occupancy", "lesson", "vitals")
 """All there are: the first two are compared, all are searched for leaks."""

@@ -16,21 +16,21 @@ from simulators.demo.search import search
 from simulators.demo.verdict import Conditions, Family
 
 if TYPE_CHECKING:
-    from simulators.demo.orchestra import Demo
+    from simulators.demo.stage import Stage
 
 DRAIN_S: Final = 15.0
 DRAIN_AFTER_OUTAGE_S: Final = 45.0
 """How long what was said may take to be stored after the devices have stopped."""
 _LOOK_S: Final = 1.0
 _SETTLED: Final = 2
-"""Looks without a change, with an empty buffer, after which waiting longer is of no use."""
+"""Looks without a change, with nothing of before left in the buffer, after which waiting longer is of no use."""
 _LAST_HEALTH_S: Final = 1.5
 
 
 class Finale:
     """Plays the end of `demo`, once."""
 
-    def __init__(self, demo: Demo) -> None:
+    def __init__(self, demo: Stage) -> None:
         self._demo = demo
         self._reasons: list[str] = []
 
@@ -72,15 +72,19 @@ class Finale:
             if comparison is not None and not comparison.broken:
                 return
             broken = comparison.broken if comparison is not None else -1
-            settled = settled + 1 if broken == last and self._buffer_empty(stopped_ns) else 0
+            settled = settled + 1 if broken == last and self._left(stopped_ns) else 0
             if settled >= _SETTLED:
                 return
             last = broken
 
-    def _buffer_empty(self, since_ns: int) -> bool:
+    def _left(self, stopped_ns: int) -> bool:
+        """Whether everything from before `stopped_ns` has left the gateway; failed readings come for ever."""
         health = self._demo.tap.health
-        buffer = health.get("buffer", {})
-        return health.get("at_ns", 0) > since_ns and not buffer.get("batches", 1) and not buffer.get("values", 1)
+        buffer = health.get("buffer")
+        if not buffer or health["at_ns"] < stopped_ns:
+            return False
+        oldest_s = buffer["oldest_age_s"]
+        return oldest_s is None or health["at_ns"] - oldest_s * 1e9 > stopped_ns
 
     async def _last_health(self, since_ns: int) -> None:
         """Wait for the health that the agent publishes when it stops, but not for ever."""
@@ -90,7 +94,7 @@ class Finale:
 
     async def _compare(self, *, final: bool = True) -> Comparison | None:
         demo = self._demo
-        conditions = Conditions(window_s=WINDOW_S, outages=demo.outages, rules=classroom.RULES)
+        conditions = Conditions(window_s=WINDOW_S, outages=demo.outages, ends=demo.device_ends, rules=classroom.RULES)
         try:
             return await compare(
                 demo.said, demo.site, store=demo.options.store_url, conditions=conditions, env=demo.env
@@ -141,9 +145,11 @@ class Finale:
     async def _leaks(self, report: Report) -> list[Leak]:
         demo = self._demo
         texts: dict[str, object] = {"the report": report.document(), "the last health document": demo.tap.health}
+        # An SQLite store of our own is a file among the others; any other store is asked for all it has of this site.
+        measurements = MEASUREMENTS if demo.options.store else ()
         try:
-            answers = await queries(demo.options.store_url, MEASUREMENTS, demo.site.name, env=demo.env)
-            texts |= {f"rows of {name}": rows for name, rows in zip(MEASUREMENTS, answers, strict=True)}
+            answers = await queries(demo.options.store_url, measurements, demo.site.name, env=demo.env)
+            texts |= {f"rows of {name}": rows for name, rows in zip(measurements, answers, strict=True)}
         except QueryFailed as error:
             self._reasons.append(f"the store cannot be searched for leaks: {error}")
         demo.tap.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,22 +23,19 @@ def notify(state: str) -> None:
 
 
 class Readiness:
-    """The supervisor's end: a datagram socket at `path` that waits for READY=1. Use inside a running loop."""
+    """The supervisor's end: a datagram socket at `path` that waits for READY=1, in a running loop; `close` it last."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._ready = asyncio.Event()
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
-    def __enter__(self) -> Self:
-        """Bind the socket and listen."""
         self.path.unlink(missing_ok=True)
         self._sock.bind(str(self.path))
         asyncio.get_running_loop().add_reader(self._sock, self._received)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stop listening and remove the socket."""
+    def close(self) -> None:
+        """Stop listening and remove the socket; only when the process has ended, which may tell more than READY=1."""
         asyncio.get_running_loop().remove_reader(self._sock)
         self._sock.close()
         self.path.unlink(missing_ok=True)

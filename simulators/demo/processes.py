@@ -83,16 +83,16 @@ class Process:
         if self.running:
             return
         self._ended = asyncio.Event()
-        with Readiness(self.notify) as readiness:
-            self._spawn()
-            ready = self._read_answer() if self.says_ready else readiness.wait()
-            waits = [asyncio.create_task(ready, name=f"{self.name}-ready"),
-                     asyncio.create_task(self._ended.wait(), name=f"{self.name}-ended")]  # fmt: skip
-            try:
-                done, _ = await asyncio.wait(waits, timeout=ready_s, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
+        readiness = Readiness(self.notify)
+        self._spawn(readiness)
+        ready = self._read_answer() if self.says_ready else readiness.wait()
+        waits = [asyncio.create_task(ready, name=f"{self.name}-ready"),
+                 asyncio.create_task(self._ended.wait(), name=f"{self.name}-ended")]  # fmt: skip
+        try:
+            done, _ = await asyncio.wait(waits, timeout=ready_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
         if waits[0] not in done:
             what = "ended before it was ready" if done else f"was not ready within {ready_s:g} s"
             await self.kill()
@@ -109,7 +109,7 @@ class Process:
                         return
             await asyncio.sleep(_LOOK_S)
 
-    def _spawn(self) -> None:
+    def _spawn(self, readiness: Readiness) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         leashed = [sys.executable, "-E", "-S", _LEASH, str(os.getpid()), *self.command]
         with self.log.open("ab") as log:
@@ -127,9 +127,10 @@ class Process:
             self.popen.stdin.flush()
         loop = asyncio.get_running_loop()
         handle = os.pidfd_open(self.popen.pid)  # no thread, no SIGCHLD handler
-        loop.add_reader(handle, self._reap, loop, handle)
+        loop.add_reader(handle, self._reap, loop, handle, readiness)
 
-    def _reap(self, loop: asyncio.AbstractEventLoop, handle: int) -> None:
+    def _reap(self, loop: asyncio.AbstractEventLoop, handle: int, readiness: Readiness) -> None:
+        readiness.close()
         loop.remove_reader(handle)
         os.close(handle)
         if self.popen is not None:

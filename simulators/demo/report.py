@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -73,14 +73,25 @@ def judge(report: Report, comparison: Comparison, leaks: Sequence[Leak], *, unob
     """Add to `report` the reasons that make it red."""
     for name, family in comparison.families.items():
         report.reasons += _family_reasons(name, family, unobserved_share)
-    if report.withheld_by_agent is not None and report.withheld_by_agent != report.withheld:
-        what = f"the agent counted {report.withheld_by_agent or 'nothing'}"
-        report.reasons.append(f"withheld: by the truth {report.withheld or 'nothing'}, but {what}")
+    uncertain = comparison.attendance.uncertain
+    counted = report.withheld_by_agent
+    if counted is not None and not _agree(report.withheld, counted, uncertain):
+        unsure = f" (and perhaps {uncertain})" if uncertain else ""
+        what = f"the agent counted {counted or 'nothing'}"
+        report.reasons.append(f"withheld: by the truth {report.withheld or 'nothing'}{unsure}, but {what}")
     # A card is named by its place in the plan: a report that names the number would be a leak itself.
     report.leaks = [f"card {leak.card} as {leak.how} in {leak.where}" for leak in leaks]
     if leaks:
         examples = "; ".join(report.leaks[:_EXAMPLES])
         report.reasons.append(f"leaked: card numbers found {len(leaks)} times, such as {examples}")
+
+
+def _agree(truth: Mapping[str, int], counted: Mapping[str, int], uncertain: Mapping[str, int]) -> bool:
+    """Whether the agent's counts fit: each as the truth says, or more by what it may have heard or not."""
+    return all(
+        truth.get(reason, 0) <= counted.get(reason, 0) <= truth.get(reason, 0) + uncertain.get(reason, 0)
+        for reason in truth.keys() | counted.keys()
+    )
 
 
 def _family_reasons(name: str, family: Family, unobserved_share: float) -> list[str]:

@@ -160,7 +160,7 @@ class Tap:
         for block in batch.devices:
             for sample in block.samples:
                 if sample.acquired_at_ns >= self.latest.get(block.device, (0, {}))[0]:
-                    self.latest[block.device] = (sample.acquired_at_ns, dict(sample.values) | dict(sample.bad))
+                    self.latest[block.device] = (sample.acquired_at_ns, dict(sample.values) | dict(sample.bad or {}))
         identity = (batch.epoch, batch.number)
         if identity in self._known:
             return

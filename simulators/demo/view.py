@@ -15,17 +15,17 @@ from simulators.demo.classroom import SCENE
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from simulators.demo.orchestra import Demo
+    from simulators.demo.stage import Stage
 
 
-def live(demo: Demo) -> RenderableType:
+def live(demo: Stage) -> RenderableType:
     """Return the tables of this moment."""
     elapsed = min(time.monotonic() - demo.began, demo.options.seconds)
     head = Text(f"campus-edge demo, simulated data: {elapsed:.0f} of {demo.options.seconds:.0f} s  (Ctrl-C stops)")
     return Group(head, _families(demo), _devices(demo), _processes(demo))
 
 
-def _families(demo: Demo) -> Table:
+def _families(demo: Stage) -> Table:
     readings = truth.readings(demo.said)
     taps = truth.taps(demo.said, demo.site.handle)
     table = Table(title="said and stored so far", title_justify="left")
@@ -36,7 +36,7 @@ def _families(demo: Demo) -> Table:
     return table
 
 
-def _devices(demo: Demo) -> Table:
+def _devices(demo: Stage) -> Table:
     table = Table(title="latest values", title_justify="left")
     for column in ("device", "room", "profile", "age, s", "values"):
         table.add_column(column, justify="right" if column == "age, s" else "left")
@@ -56,7 +56,7 @@ def _values(values: dict[str, object]) -> str:
     )
 
 
-def _processes(demo: Demo) -> Table:
+def _processes(demo: Stage) -> Table:
     table = Table(title="processes", title_justify="left")
     for column in ("process", "state", "RSS, MB", "CPU, s"):
         table.add_column(column, justify="left" if column in {"process", "state"} else "right")

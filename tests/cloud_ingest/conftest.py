@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,8 +36,11 @@ class IngestProcess:
         self._environment = environment
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it and wait for READY=1."""
+    async def start(self) -> None:
+        """Start it and wait for READY=1, while servers in this event loop go on answering."""
+        await asyncio.to_thread(self._start)
+
+    def _start(self) -> None:
         self._socket.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, self.log.open("ab") as log:
             notify.bind(str(self._socket))
@@ -70,26 +73,27 @@ class IngestProcess:
         self.process.kill()
         self.process.wait(10)
 
-    def stop(self) -> int:
+    async def stop(self) -> int:
+        """SIGTERM; return the exit code. Within five seconds, as promised."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10)
+        return await asyncio.to_thread(self.process.wait, 5)
 
 
-MakeIngest = Callable[..., IngestProcess]
+MakeIngest = Callable[..., Awaitable[IngestProcess]]
 
 
 @pytest.fixture
 def make_ingest(tmp_path: Path) -> Iterator[MakeIngest]:
     started: list[IngestProcess] = []
 
-    def make(broker: Server, store: str, **environment: str) -> IngestProcess:
+    async def make(broker: Server, store: str, **environment: str) -> IngestProcess:
         folder = tmp_path / f"i{len(started)}"
         folder.mkdir()
         one = IngestProcess(folder, f"mqtt://{broker.authority}", store, environment)
         started.append(one)
-        one.start()
+        await one.start()
         return one
 
     yield make

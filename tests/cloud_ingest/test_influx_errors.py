@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 
 from cloud_ingest.placing import Placer
-from cloud_ingest.rows import Row, make_series
+from cloud_ingest.series import Row, make_series
 from cloud_ingest.stores.base import Selection, Store
+from cloud_ingest.stores.influx_http import _is_near
 from cloud_ingest.stores.influxql import identifier, literal
 from cloud_ingest.stores.opening import open_store
 from telemetry.counters import Counters
@@ -81,7 +82,8 @@ async def test_each_status_is_translated_once(influx2, store2, answer, error, wo
         ({"Retry-After": "0.5"}, 0.5),
         ({"Retry-After": "Wed, 21 Oct 2026 07:28:10 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 10.0),
         ({"Retry-After": "soon"}, 2.0),
-        ({"Retry-After": "-5"}, 0.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT", "Date": "Wed, 21 Oct 2026 07:28:10 GMT"}, 0.0),
+        ({"Retry-After": "-5"}, 2.0),
         ({"Retry-After": "nan"}, 2.0),
         ({}, 2.0),
     ],
@@ -96,8 +98,6 @@ async def test_retry_after_is_read(influx2, store2, headers, seconds) -> None:
 async def test_a_busy_store_is_waited_for_and_nothing_is_lost(influx2, store2) -> None:
     influx2.answers += [fail(503, "unavailable", "x", **{"Retry-After": "0.02"}), fail(429, "x", "x")]
     waits: list[float] = []
-    real = Placer.__dict__["place"]
-    assert real is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cloud_ingest.placing.FIRST_WAIT_S", 0.05)
         patch.setattr("cloud_ingest.stores.influx_http._RETRY_S", 0.05)
@@ -114,7 +114,24 @@ async def test_too_large_bodies_are_halved(influx2, store2) -> None:
     assert list(refused) == [50]
     assert "413" in refused[50]
     assert len(influx2.points) == 99
+    assert influx2.encodings == {"identity"}, "on this machine gzip costs more than it saves"
+
+
+async def test_bodies_for_a_distant_server_are_compressed(influx2, store2) -> None:
+    store2._http._zip_above = 200
+    assert await place(store2, [air(n, co2=float(n)) for n in range(100)]) == {}
+    assert await place(store2, [air(200)]) == {}
     assert influx2.encodings == {"gzip", "identity"}
+    assert len(influx2.points) == 101
+
+
+@pytest.mark.parametrize(
+    ("base", "near"),
+    [("http://[::1]:8086", True), ("http://127.0.0.1:8086", True), ("http://localhost:8086", True)]
+    + [("https://influx.example:8086", False), ("http://192.0.2.7:8086", False)],
+)
+def test_what_is_near(base, near) -> None:
+    assert _is_near(base) is near
 
 
 async def test_version_3_may_have_written_the_good_lines(influx2, store2) -> None:
@@ -235,8 +252,7 @@ async def test_influx1_that_lost_its_database_gets_it_again(influxd: Server) -> 
     await store.prepare()
     await store._http.influxql('DROP DATABASE "campus"', {}, method="POST")
     waits: list[float] = []
-    placer_store = store
-    assert await place(placer_store, [air(1)], waits) == {}
+    assert await place(store, [air(1)], waits) == {}
     await store._http.influxql('DROP DATABASE "campus"', {}, method="POST")
     with pytest.raises(StoreBusy, match="lost its database"):
         await store.write([air(1)])
@@ -247,7 +263,7 @@ async def test_influx1_that_lost_its_database_gets_it_again(influxd: Server) -> 
 
 def ask(server: Server, statement: str, **more: str) -> bytes:
     url = f"http://{server.authority}/query?" + urllib.parse.urlencode({"q": statement, **more})
-    with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as response:  # noqa: S310
+    with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as response:
         return response.read()
 
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from influxdb_client import Point, WritePrecision
 
-from cloud_ingest.line_protocol import LineEncoder, series_key
-from cloud_ingest.rows import Row, make_series
+from cloud_ingest.escaping import series_key
+from cloud_ingest.line_protocol import LineEncoder
+from cloud_ingest.series import Row, make_series
 
 # What both can write: the library drops empty tags and alters line breaks and closing backslashes, we refuse them.
 NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12).filter(

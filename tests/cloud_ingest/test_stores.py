@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloud_ingest.placing import Placer
-from cloud_ingest.rows import Row, make_series
+from cloud_ingest.series import Row, make_series
 from cloud_ingest.stores.base import Capabilities, Selection, Store
 from cloud_ingest.stores.opening import open_store
 from telemetry.counters import Counters

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 NOTIFIES = """
 import os, signal, socket, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print("hello", flush=True)
 sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 sock.sendto(b"STATUS=warm", os.environ["NOTIFY_SOCKET"])
 sock.sendto(b"X=1\\nREADY=1", os.environ["NOTIFY_SOCKET"])
-print("hello", flush=True)
 while True: time.sleep(1)
 """
 ANSWERS = 'import sys; print("log"); print(\'{"port": 5}\', flush=True); sys.stdin.readline(); sys.stdin.read()'

@@ -29,11 +29,18 @@ def report(**change: Any) -> Report:
     return Report(**(fields | change))
 
 
-def reasons(environment: Family, *, leaks: tuple[Leak, ...] = (), share: float = 0.1, **change: Any) -> str:
+def reasons(
+    environment: Family,
+    *,
+    leaks: tuple[Leak, ...] = (),
+    share: float = 0.1,
+    uncertain: dict[str, int] | None = None,
+    **change: Any,
+) -> str:
     made = report(**change)
     judge(
         made,
-        Comparison(environment=environment, attendance=Family(said=3, stored=3)),
+        Comparison(environment=environment, attendance=Family(said=3, stored=3, uncertain=uncertain or {})),
         leaks,
         unobserved_share=share,
     )
@@ -65,6 +72,13 @@ def test_the_agents_own_count_of_the_withheld_must_agree() -> None:
     assert reasons(good, **both, withheld_by_agent={"no_consent": 2}) == ""
     assert reasons(good, **both, withheld_by_agent=None) == ""
     assert "{'no_consent': 2}, but the agent counted nothing" in reasons(good, **both, withheld_by_agent={})
+
+
+def test_what_a_reader_said_while_it_was_unplugged_may_or_may_not_have_been_withheld() -> None:
+    good, unsure = Family(said=1, stored=1), {"no_consent": 1}
+    for counted, fits in ((0, False), (1, True), (2, True), (3, False)):
+        both = {"withheld": {"no_consent": 1}, "withheld_by_agent": {"no_consent": counted}}
+        assert (reasons(good, uncertain=unsure, **both) == "") is fits
 
 
 def test_a_leak_is_a_reason_that_names_no_number() -> None:

@@ -15,9 +15,9 @@ from simulators.demo.verdict import (
     Reading,
     ReportRule,
     Tap,
-    judge_attendance,
-    judge_environment,
 )
+from simulators.demo.verdict_attendance import judge_attendance
+from simulators.demo.verdict_environment import judge_environment
 
 T = 1_763_760_000 * SECOND_NS
 PLAIN = Conditions(window_s=2.0)
@@ -123,6 +123,25 @@ def test_a_failed_reading_is_bad_and_each_bad_row_excuses_two_tries_only() -> No
     said = [reading(number) for number in range(1, 6)]
     rows = [row(said[0]), bad, row(said[4])]
     assert counts(judge_environment(said, rows, PLAIN)) == {"stored": 4, "bad": 4, "lost": 2}
+
+
+def test_a_bad_row_excuses_neither_what_was_said_after_it_nor_the_last_of_all() -> None:
+    bad = {"time_ns": T + 3 * SECOND_NS, "device": "air", "co2_bad": "timeout", "temperature_bad": "timeout"}
+    said = [reading(1), reading(4), reading(5)]
+    assert counts(judge_environment(said, [row(said[0]), bad, row(said[2])], PLAIN)) == {"stored": 4, "lost": 2}
+    assert counts(judge_environment([reading(1), reading(2)], [row(reading(1)), bad], PLAIN)) == {
+        "stored": 2,
+        "lost": 2,
+    }
+
+
+@pytest.mark.parametrize(("before_ms", "category"), [(100, "unobserved"), (-300, "unobserved"), (200, "lost")])
+def test_bytes_in_a_port_that_is_unplugged_may_reach_nobody(before_ms: int, category: str) -> None:
+    ends = {"air": [reading(2).at_ns + before_ms * 1_000_000], "door": [tap(1).confirmed_ns + before_ms * 1_000_000]}
+    conditions = Conditions(window_s=2.0, ends=ends)
+    said = [reading(1), reading(2)]
+    assert counts(judge_environment(said, [row(said[0])], conditions)) == {"stored": 2, category: 2}
+    assert counts(judge_attendance([tap(1)], [], conditions)) == {category: 1}
 
 
 def test_a_single_bad_value_is_bad() -> None:

@@ -38,7 +38,8 @@ def profile(*sources, heartbeat=None, quantity="counter"):
         measurement="environment",
         heartbeat=heartbeat,
         point=tuple(
-            Point(name=f"p{i}", quantity=quantity, source=source, **{"class": "open"}) for i, source in enumerate(sources)
+            Point(name=f"p{i}", quantity=quantity, source=source, **{"class": "open"})
+            for i, source in enumerate(sources)
         ),
     )
 
@@ -84,7 +85,9 @@ def test_invalid_raw_values_and_nan_are_a_sensor_fault_not_a_number():
 
 
 def test_bits_in_coils_and_registers():
-    (block,) = plan(profile(*({"table": "coil", "address": a, "type": "bool"} for a in (0, 3, 9)), quantity="presence"), Options())
+    (block,) = plan(
+        profile(*({"table": "coil", "address": a, "type": "bool"} for a in (0, 3, 9)), quantity="presence"), Options()
+    )
     assert (block.function, block.address, block.count) == (1, 0, 10)
     assert block.decode(bytes((0b1000, 0b10)))[0] == {"p0": False, "p1": True, "p2": True}
     assert decode_one({"address": 0, "type": "bool", "bit": 3}, b"\x00\x08") is True
@@ -105,7 +108,11 @@ def test_blocks_respect_gaps_and_lengths():
     sources = [{"address": 0}, {"address": 8}, {"address": 30}]
     assert [(b.address, b.count) for b in plan(profile(*sources), Options())] == [(0, 9), (30, 1)]
     assert [(b.address, b.count) for b in plan(profile(*sources), Options(max_gap=0))] == [(0, 1), (8, 1), (30, 1)]
-    assert [(b.address, b.count) for b in plan(profile(*sources), Options(max_registers=8))] == [(0, 1), (8, 1), (30, 1)]
+    assert [(b.address, b.count) for b in plan(profile(*sources), Options(max_registers=8))] == [
+        (0, 1),
+        (8, 1),
+        (30, 1),
+    ]
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=40, unique=True), st.integers(1, 125), st.integers(0, 124))

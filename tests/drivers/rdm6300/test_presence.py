@@ -42,5 +42,10 @@ def test_a_card_that_lay_there_at_opening_is_resumed():
     assert not see(watch, B, 11.3, 11.4)[0].resumed
 
 
+def test_a_card_that_lay_there_at_opening_is_resumed_also_when_it_is_confirmed_late():
+    (arrival,) = see(presences(opened_s=10.0), A, 10.5, 11.2)
+    assert arrival.resumed
+
+
 def test_a_reader_that_sends_each_card_once_needs_no_second_frame():
     assert len(see(presences(confirm_frames=1), A, 10.0)) == 1

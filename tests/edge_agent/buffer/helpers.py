@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
-WINDOW_S = 0.4
+WINDOW_S = 0.6
 HANDLE = "0123456789abcdef" * 2
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import aiomqtt
 
@@ -103,7 +104,8 @@ class FakeIngest:
     async def say(self, *numbers: int, epoch: str = EPOCH, retry_after_s: float = 0.0) -> None:
         ack = Ack(epoch=epoch, time_ns=time.time_ns(), stored=to_ranges(numbers), retry_after_s=retry_after_s)
         assert decode_ack(encode_ack(ack)) == ack
-        await self._client.publish(STORED, encode_ack(ack), qos=1)
+        # Without a time-out of aiomqtt's own: asyncio.wait_for of Python 3.11 may swallow a cancellation.
+        await self._client.publish(STORED, encode_ack(ack), qos=1, timeout=math.inf)
 
     @property
     def numbers(self) -> list[int]:
@@ -167,7 +169,7 @@ class Proxy:
         self.connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Proxy:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -178,6 +180,16 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
+
+    @property
+    def broker(self) -> Broker:
+        return Broker(host="127.0.0.1", port=self.port)
+
+    async def cut(self) -> None:
+        """Break all connections; new ones may come."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

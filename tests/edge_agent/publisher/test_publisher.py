@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import aiomqtt
 import pytest
 
-from edge_agent.publisher import Broker, session
+from edge_agent.publisher import session
 from telemetry.topics import Flow
 from tests.edge_agent.publisher.helpers import (
     STATUS,
@@ -68,12 +68,11 @@ async def test_birth_goodbye_and_last_will(mosquitto: Server) -> None:
             assert (birth["schema"], birth["state"], birth["boot_id"]) == ("campus.status/1", "online", "boot")
             assert (birth["epoch"], birth["simulated"]) == (FakeOutbox().epoch, True)
         assert (await status())["state"] == "offline"
-        async with Proxy(mosquitto.host, mosquitto.port) as proxy:
-            async with published(Broker(host="127.0.0.1", port=proxy.port)) as (publisher, _, _):
-                assert (await status())["state"] == "online"
-                await proxy.__aexit__()
-                assert (await status())["state"] == "offline"
-                await until(lambda: not publisher.connected)
+        async with Proxy(mosquitto.host, mosquitto.port) as proxy, published(proxy.broker) as (publisher, _, _):
+            assert (await status())["state"] == "online"
+            await proxy.__aexit__()
+            assert (await status())["state"] == "offline"
+            await until(lambda: not publisher.connected)
 
 
 async def test_broker_down_at_the_start_and_killed_later(make_mosquitto: MakeServer) -> None:
@@ -101,27 +100,28 @@ async def test_broker_down_at_the_start_and_killed_later(make_mosquitto: MakeSer
 
 
 async def test_after_a_reconnect_the_oldest_goes_first_alone_with_the_same_bytes(mosquitto: Server) -> None:
-    async with ingest(mosquitto) as fake, Proxy(mosquitto.host, mosquitto.port) as proxy:
-        async with published(Broker(host="127.0.0.1", port=proxy.port)) as (publisher, outbox, _):
-            outbox.put(0)
-            await until(lambda: outbox.stored == [0])
-            fake.mute = True
-            outbox.put(*range(1, 10))
-            await until(lambda: len(fake.heard) == 5)
-            assert fake.numbers == [0, 1, 2, 3, 4]
-            before = {number: payload for _, number, payload in fake.heard}
-            fake.heard.clear()
-            await proxy.__aexit__()
-            await proxy.__aenter__()
-            publisher._broker = Broker(host="127.0.0.1", port=proxy.port)
-            await until(lambda: fake.numbers == [1])
-            await asyncio.sleep(0.2)
-            assert fake.numbers == [1]
-            fake.mute = False
-            await fake.say(1)
-            await until(lambda: outbox.stored == list(range(10)))
-            assert fake.numbers[:4] == [1, 2, 3, 4]
-            assert all(before[number] == payload for _, number, payload in fake.heard if number in before)
+    async with (
+        ingest(mosquitto) as fake,
+        Proxy(mosquitto.host, mosquitto.port) as proxy,
+        published(proxy.broker) as (_, outbox, _),
+    ):
+        outbox.put(0)
+        await until(lambda: outbox.stored == [0])
+        fake.mute = True
+        outbox.put(*range(1, 10))
+        await until(lambda: len(fake.heard) == 5)
+        assert fake.numbers == [0, 1, 2, 3, 4]
+        before = {number: payload for _, number, payload in fake.heard}
+        fake.heard.clear()
+        await proxy.cut()
+        await until(lambda: fake.numbers == [1])
+        await asyncio.sleep(0.2)
+        assert fake.numbers == [1]
+        fake.mute = False
+        await fake.say(1)
+        await until(lambda: outbox.stored == list(range(10)))
+        assert fake.numbers[:4] == [1, 2, 3, 4]
+        assert all(before[number] == payload for _, number, payload in fake.heard if number in before)
 
 
 async def test_the_ingests_greeting_brings_a_probe_within_a_second(mosquitto: Server) -> None:
@@ -154,15 +154,18 @@ async def test_a_busy_store_pauses_what_is_new(mosquitto: Server) -> None:
 
 async def test_a_half_open_connection_is_noticed(mosquitto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "DEADLINE_S", 0.3)
-    async with ingest(mosquitto), Proxy(mosquitto.host, mosquitto.port) as proxy:
-        async with published(Broker(host="127.0.0.1", port=proxy.port)) as (_, outbox, counters):
-            outbox.put(0)
-            await until(lambda: outbox.stored == [0])
-            proxy.silent = True
-            outbox.put(1)
-            await until(lambda: counters.get("publisher.puback_timeouts") == 1)
-            proxy.silent = False
-            await until(lambda: outbox.stored == [0, 1])
+    async with (
+        ingest(mosquitto),
+        Proxy(mosquitto.host, mosquitto.port) as proxy,
+        published(proxy.broker) as (_, outbox, counters),
+    ):
+        outbox.put(0)
+        await until(lambda: outbox.stored == [0])
+        proxy.silent = True
+        outbox.put(1)
+        await until(lambda: counters.get("publisher.puback_timeouts") == 1)
+        proxy.silent = False
+        await until(lambda: outbox.stored == [0, 1])
 
 
 async def test_stop_waits_for_live_acknowledgements_but_not_long(mosquitto: Server) -> None:
@@ -186,7 +189,7 @@ async def test_stop_waits_for_live_acknowledgements_but_not_long(mosquitto: Serv
 async def test_stop_while_connecting_to_nowhere(mosquitto: Server) -> None:
     async with Proxy(mosquitto.host, mosquitto.port) as proxy:
         proxy.silent = True
-        async with published(Broker(host="127.0.0.1", port=proxy.port)) as (publisher, _, _):
+        async with published(proxy.broker) as (publisher, _, _):
             await until(lambda: proxy.connections > 0)
             started = time.monotonic()
             await publisher.stop()
@@ -223,7 +226,7 @@ async def test_a_broker_that_forbids_the_topic_is_counted(make_mosquitto: MakeSe
 
 
 async def test_a_batch_over_the_brokers_limit_stays(make_mosquitto: MakeServer) -> None:
-    server = make_mosquitto(extra="allow_anonymous true\nmax_packet_size 300")
+    server = make_mosquitto(extra="allow_anonymous true\nmax_packet_size 285")
     async with published(broker_of(server)) as (publisher, outbox, counters):
         outbox.put(1)
         await until(lambda: counters.get("publisher.refused_by_broker.0x95") >= 1)

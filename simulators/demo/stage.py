@@ -1,0 +1,305 @@
+"""The demo itself: starts every process in order, breaks and mends them on demand, and ends with a report.
+
+async with Demo(options) as demo:
+    await demo.kill("agent")
+    await demo.start_process("agent")
+    report = await demo.finish()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+
+from simulators.control import Request, ask_async
+from simulators.demo import classroom
+from simulators.demo.config import Endpoint, new_site, write_agent, write_ingest
+from simulators.demo.options import broker_url
+from simulators.demo.processes import Process, ProcessFailed
+from simulators.demo.programs import environment, program
+from simulators.demo.proxy import Proxy
+from simulators.demo.sabotage import Saboteur
+from simulators.demo.tap import Tap
+from simulators.demo.verdict import Outage
+from simulators.faults import UNPLUG
+from simulators.launch import command as device_command
+from simulators.ledger import write_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from simulators.demo.options import DemoOptions
+
+AGENT: Final = "agent"
+INGEST: Final = "ingest"
+BROKER: Final = "broker"
+READY_S: Final = 30.0
+STOP_S: Final = 5.0
+"""How long a process may take to stop on SIGTERM."""
+_DEVICE: Final = "device:"
+_LONG_PATH: Final = 50
+_SAMPLE_S: Final = 1.0
+_TAP_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class Down:
+    """A process that was taken down on purpose."""
+
+    name: str
+    from_ns: int
+    killed: bool
+    until_ns: int | None = None
+
+
+def device(name: str) -> str:
+    """Return the process name of a link, such as `device:bus-1`."""
+    return f"{_DEVICE}{name}"
+
+
+class Stage:
+    """One run of the whole path; enter it to start, leaving it ends every process."""
+
+    def __init__(self, options: DemoOptions) -> None:
+        self.options = options
+        self.site = new_site(options.seed)
+        self.processes: dict[str, Process] = {}
+        self.downs: list[Down] = []
+        self.failures: list[str] = []
+        """Processes that ended by themselves, or did not stop in time."""
+        self.proxy: Proxy | None = None
+        self.saboteur: Saboteur | None = None
+        self.began = time.monotonic()
+        self.env = environment()
+        self._unplugged: list[tuple[str, int]] = []
+        self._lives: dict[str, int] = {}
+        self._stack = contextlib.AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._run_folder = Path()
+        self.tap: Tap
+
+    @property
+    def said(self) -> Path:
+        """Folder of the devices' journals."""
+        return self.options.data / "said"
+
+    @property
+    def outages(self) -> list[Outage]:
+        """When the agent was away."""
+        return [
+            Outage(from_ns=down.from_ns, until_ns=down.until_ns or time.time_ns(), killed=down.killed)
+            for down in self.downs
+            if down.name == AGENT
+        ]
+
+    @property
+    def device_ends(self) -> dict[str, list[int]]:
+        """When each device's plug was pulled: by a fault, by kill -9, or by its stop."""
+        ends: dict[str, list[int]] = defaultdict(list)
+        pulled = [(down.name, down.from_ns) for down in self.downs] + self._unplugged
+        for name, at_ns in pulled:
+            for placed in classroom.SCENE.links.get(name.removeprefix(_DEVICE), ()):
+                ends[placed.name].append(at_ns)
+        return ends
+
+    async def __aenter__(self) -> Self:
+        """Start everything. Raises ConfigError, ProcessFailed; then nothing is left running."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End what still runs and remove the folder of sockets."""
+        await self.close()
+
+    async def start(self) -> None:
+        """Start broker, devices, ingest and agent, then the card readers' schedule."""
+        options = self.options
+        self._run_folder = _short_folder()
+        self.env["TMPDIR"] = str(self._run_folder)  # what a killed process leaves there goes with the folder
+        options.data.mkdir(parents=True, exist_ok=True)
+        specs = classroom.specs(options.seed)
+        write_plan(
+            options.data / "ledger.jsonl",
+            specs.values(),
+            scenario=classroom.SCENE.name,
+            seed=options.seed,
+            seconds=options.seconds,
+        )
+        self.began = time.monotonic()
+        host, port = options.broker_address() or await self._start_broker()
+        self.tap = Tap(host, port, site=self.site.name, file=options.data / "mqtt.tap")
+        self._background(self.tap.run(), "tap")
+        await together({f"start-{link}": self._start_device(link) for link in specs})
+        await self._tap_connected(host, port)
+        agent_side = broker_url(host, port)
+        if options.sabotage is not None:
+            self.saboteur = Saboteur(options.sabotage, cards=classroom.cards(options.seed))
+        if options.proxy or self.saboteur is not None:
+            self.proxy = await self._stack.enter_async_context(Proxy(host, port, rewrite=self.saboteur))
+            agent_side = broker_url(self.proxy.host, self.proxy.port)
+        self._write_programs(agent_side, broker_url(host, port))
+        await together({f"start-{name}": self.start_process(name) for name in (INGEST, AGENT)})
+        for link, spec in specs.items():
+            if spec.hold:
+                await self.ask(link, Request(op="start"))
+        self._background(self._watch(), "watch")
+
+    async def _tap_connected(self, host: str, port: int) -> None:
+        try:
+            async with asyncio.timeout(_TAP_S):
+                await self.tap.connected.wait()
+        except TimeoutError:
+            what = f"no MQTT broker answers at {broker_url(host, port)} within {_TAP_S:g} s"
+            raise ProcessFailed(f"{what} → start one there, or leave --mqtt out") from None
+
+    async def _start_broker(self) -> tuple[str, int]:
+        command = [sys.executable, "-m", "simulators.demo.broker", "--port", "0"]
+        process = self._process(BROKER, command, says_ready=True)
+        await process.start(ready_s=READY_S)
+        address: tuple[str, int] = process.answer["host"], process.answer["port"]
+        process.command = [*command[:-1], str(address[1]), "--host", address[0]]  # it must come back where it was
+        return address
+
+    async def _start_device(self, link: str) -> None:
+        life = self._lives[link] = self._lives.get(link, 0) + 1
+        folder = self.said if life == 1 else self.said / f"life-{life}"
+        earlier = self.processes.get(device(link))
+        spec = classroom.specs(self.options.seed)[link]
+        spec = msgspec.structs.replace(
+            spec,
+            said=str(folder),
+            control=str(self._run_folder / f"{link}.control"),
+            link=str(self._run_folder / link) if spec.kind != "modbus-tcp" else "",
+            port=earlier.answer.get("port", 0) if earlier else 0,  # it must come back where it was
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        process = earlier or self._process(device(link), device_command(), says_ready=True)
+        process.stdin = msgspec.json.encode(spec) + b"\n"
+        await process.start(ready_s=READY_S)
+
+    def _process(self, name: str, command: list[str], *, says_ready: bool = False) -> Process:
+        file = name.replace(":", "-")
+        process = self.processes[name] = Process(
+            name=name,
+            command=command,
+            env=self.env,
+            log=self.options.data / "log" / f"{file}.log",
+            notify=self._run_folder / f"{file}.notify",
+            says_ready=says_ready,
+        )
+        return process
+
+    def _write_programs(self, agent_side: str, ingest_side: str) -> None:
+        options = self.options
+        answers = {link: self.processes[device(link)].answer for link in classroom.SCENE.links}
+        endpoints = {
+            name: Endpoint(path=answer.get("link", ""), host=answer.get("host", ""), port=answer.get("port", 0))
+            for name, answer in answers.items()
+        }
+        agent = write_agent(
+            options.data / AGENT, self.site, mqtt=agent_side, protocol=options.spoken, endpoints=endpoints
+        )
+        ingest = write_ingest(
+            options.data / INGEST, self.site, mqtt=ingest_side, protocol=options.spoken, store=options.store_url
+        )
+        self._process(AGENT, [*program("edge-agent"), "run", "--config", str(agent)])
+        self._process(INGEST, [*program("cloud-ingest"), "run", "--config", str(ingest)])
+
+    async def kill(self, name: str) -> None:
+        """Kill -9 the process `name`: `agent`, `ingest`, `broker` or `device:<link>`."""
+        self.downs.append(Down(name=name, from_ns=time.time_ns(), killed=True))
+        await self.processes[name].kill()
+
+    async def stop(self, name: str) -> float:
+        """SIGTERM the process `name`; return how many seconds it took. Too slow, or a wrong exit, is a failure."""
+        process = self.processes[name]
+        self.downs.append(Down(name=name, from_ns=time.time_ns(), killed=False))
+        took = await process.stop(within_s=STOP_S)
+        if process.exit_code:
+            what = f"did not stop within {STOP_S:g} s of SIGTERM" if took >= STOP_S else f"exited {process.exit_code}"
+            self.failures.append(f"{name} {what}")
+        return took
+
+    async def start_process(self, name: str) -> None:
+        """Start `name`, or start it again, and wait until it is ready. Raises ProcessFailed."""
+        if name.startswith(_DEVICE):
+            await self._start_device(name.removeprefix(_DEVICE))
+        else:
+            await self.processes[name].start(ready_s=READY_S)
+        for down in self.downs:
+            if down.name == name and down.until_ns is None:
+                down.until_ns = time.time_ns()
+
+    async def ask(self, link: str, request: Request) -> dict[str, Any]:
+        """Ask a device process through its control socket: state, fault, clear, present, start."""
+        if request.fault == UNPLUG:
+            self._unplugged.append((link, time.time_ns()))
+        return await ask_async(self.processes[device(link)].answer["control"], request)
+
+    async def run(self) -> None:
+        """Let it run for `options.seconds` from its start."""
+        await asyncio.sleep(max(0.0, self.began + self.options.seconds - time.monotonic()))
+
+    async def close(self) -> None:
+        """End every process and task, in the order of the path; what does not stop is killed. May be called twice."""
+        names = list(self.processes)
+        try:
+            for group in ([name for name in names if name.startswith(_DEVICE)], [AGENT, INGEST], [BROKER]):
+                found = [self.processes[name] for name in group if name in self.processes]
+                await asyncio.gather(*(process.stop(within_s=STOP_S) for process in found))
+        finally:
+            for process in self.processes.values():
+                process.kill_now()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for process in self.processes.values():
+                await process.gone()
+            await self._stack.aclose()
+            if self._run_folder != Path():
+                shutil.rmtree(self._run_folder, ignore_errors=True)
+
+    def _background(self, work: Any, name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _watch(self) -> None:
+        """Measure every process each second, and notice those that end by themselves."""
+        reported: set[str] = set()
+        while True:
+            for name, process in self.processes.items():
+                process.measure()
+                wanted = not any(down.name == name and down.until_ns is None for down in self.downs)
+                if wanted and not process.running and name not in reported:
+                    reported.add(name)
+                    self.failures.append(f"{name} ended by itself with exit code {process.exit_code}")
+            await asyncio.sleep(_SAMPLE_S)
+
+
+def _short_folder() -> Path:
+    """Return a new folder for sockets, whose paths have 108 bytes at most: not below a long TMPDIR."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="campus-sim-", dir=usual if len(usual) < _LONG_PATH else "/tmp"))  # noqa: S108
+
+
+async def together(work: dict[str, Coroutine[Any, Any, None]]) -> None:
+    """Do named pieces of work at the same time; the first that fails cancels the others and is raised itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, piece in work.items():
+                group.create_task(piece, name=name)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

@@ -1,0 +1,174 @@
+"""Air, truth against store: matched by what was carried on the wire, (device, sequence), and counted in values.
+
+The sequence itself is the key and is not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from simulators.demo.verdict import SECOND_NS, Family, in_time, row_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from simulators.demo.verdict import Conditions, Reading, Row
+
+SAME: Final = 1e-9
+"""Relative; only for a float's way through text."""
+RETRY_NS: Final = 700_000_000
+"""A reading asked for again within the driver's deadline: the newer one counts, the older nobody took."""
+FAILED_NS: Final = 2 * SECOND_NS
+"""A reading that fails has its bad row at most so long after the device spoke."""
+CLOCK_NS: Final = 100_000_000
+"""Device and gateway do not look at the clock at the same moment."""
+TRIES: Final = 2
+"""A reading that fails was asked for so many times."""
+_SEQUENCE: Final = "sequence"
+_EXTRA: Final = frozenset({"quality", "simulated"})
+_TAGS: Final = frozenset({"time_ns", "site", "room", "device", "subject"})
+
+
+def judge_environment(readings: Iterable[Reading], rows: Iterable[Row], conditions: Conditions) -> Family:
+    """Return what became of every value of `readings`. Rows of no reading count as duplicated or altered."""
+    family = Family()
+    said: dict[str, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        said[reading.device].append(reading)
+    kept: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        kept[str(row.get("device"))].append(row)
+    for device in sorted(said.keys() | kept.keys()):
+        _Device(device, said[device], kept[device], conditions, family).judge()
+    return family
+
+
+class _Device:
+    """The readings and rows of one device."""
+
+    def __init__(
+        self, device: str, readings: list[Reading], rows: list[Row], conditions: Conditions, family: Family
+    ) -> None:
+        self.device = device
+        self.readings = sorted(readings, key=lambda reading: (reading.at_ns, reading.sequence))
+        self.rows = sorted(rows, key=row_time)
+        self.conditions = conditions
+        self.family = family
+        self.bad_tries = [[row_time(row), TRIES] for row in self.rows if not _values(row)]
+        self.last_stored: dict[str, tuple[int, float]] = {}
+
+    def judge(self) -> None:
+        matched = self._match()
+        for index, reading in enumerate(self.readings):
+            self.family.said += len(reading.values)
+            row = matched.get(index)
+            if row is not None:
+                self._compare(reading, row)
+            else:
+                self._absent(index, reading, matched)
+
+    def _match(self) -> dict[int, Row]:
+        """Return reading → its row; rows that are left over are judged at once."""
+        by_sequence: dict[int, list[int]] = defaultdict(list)
+        for index, reading in enumerate(self.readings):
+            by_sequence[reading.sequence].append(index)
+        matched: dict[int, Row] = {}
+        for row in self.rows:
+            values = _values(row)
+            if not values:
+                continue
+            sequence = values.get(_SEQUENCE)
+            candidates = by_sequence.get(int(sequence), []) if isinstance(sequence, float | int) else []
+            free = [index for index in candidates if index not in matched]
+            if free:
+                nearest = min(free, key=lambda index: abs(self.readings[index].at_ns - row_time(row)))
+                matched[nearest] = row
+                continue
+            count = sum(point != _SEQUENCE for point in values)
+            if candidates:
+                self.family.duplicated += count
+                self.family.note(f"{self.device}: sequence {sequence:g} is stored again at {row_time(row)}")
+            else:
+                self.family.altered += count
+                self.family.note(f"{self.device}: row at {row_time(row)} with sequence {sequence} was never said")
+        return matched
+
+    def _compare(self, reading: Reading, row: Row) -> None:
+        family = self.family
+        values = _values(row)
+        strangers = values.keys() - reading.values.keys() - {_SEQUENCE}
+        family.altered += len(strangers)
+        for point in sorted(strangers):
+            family.note(f"{self.device}/{point}: sequence {reading.sequence} never said it")
+        wrong = None
+        if not in_time(row_time(row), reading.at_ns):
+            wrong = f"stored with time {row_time(row)}, said at {reading.at_ns}"
+        elif row.get("room") != reading.room:
+            wrong = f"stored in room {row.get('room')!r}, said in {reading.room!r}"
+        elif row.get("simulated") is not True:
+            wrong = "not marked as simulated"
+        for point, value in reading.values.items():
+            if point not in values:
+                self._point_absent(reading, row, point, value)
+            elif wrong or not math.isclose(values[point], value, rel_tol=SAME):
+                family.altered += 1
+                what = wrong or f"said {value!r}, stored {values[point]!r}"
+                family.note(f"{self.device}/{point}: sequence {reading.sequence}: {what}")
+            else:
+                family.stored += 1
+            if point in values:
+                self.last_stored[point] = (row_time(row), values[point])
+
+    def _point_absent(self, reading: Reading, row: Row, point: str, value: float) -> None:
+        rule = self.conditions.rules.get((self.device, point))
+        last = self.last_stored.get(point)
+        if row.get(f"{point}_bad") is not None:
+            self.family.bad += 1
+            self.last_stored.pop(point, None)  # the next good value is news
+        elif (
+            rule is not None
+            and last is not None
+            and abs(value - last[1]) <= rule.deadband
+            and row_time(row) - last[0] < rule.at_least_every_s * SECOND_NS
+        ):
+            self.family.suppressed += 1
+        else:
+            self.family.lost += 1
+            self.family.note(f"{self.device}/{point}: sequence {reading.sequence} is stored without it")
+
+    def _absent(self, index: int, reading: Reading, matched: Mapping[int, Row]) -> None:
+        family, conditions, count = self.family, self.conditions, len(reading.values)
+        unplugged = conditions.unplugged(reading.device, reading.at_ns)
+        if reading.unheard or unplugged or self._asked_again(index, matched):
+            family.unobserved += count
+        elif conditions.younger(reading.at_ns, window_ns=int(conditions.window_s * SECOND_NS)):
+            family.younger_than_w += count
+        elif conditions.away(reading.at_ns, reading.at_ns):
+            family.unobserved += count
+        elif any(later > index for later in matched) and self._failed(reading):
+            family.bad += count
+        else:
+            family.lost += count
+            family.note(f"{self.device}: sequence {reading.sequence}, said at {reading.at_ns}, is not stored")
+
+    def _asked_again(self, index: int, matched: Mapping[int, Row]) -> bool:
+        following = index + 1
+        return following in matched and self.readings[following].at_ns - self.readings[index].at_ns < RETRY_NS
+
+    def _failed(self, reading: Reading) -> bool:
+        """Whether a row of nothing but bad points stands for this reading; each stands for `TRIES` at most."""
+        for bad in self.bad_tries:
+            if bad[1] > 0 and -CLOCK_NS <= bad[0] - reading.at_ns <= FAILED_NS:
+                bad[1] -= 1
+                return True
+        return False
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in row.items()
+        if value is not None and name not in _TAGS and name not in _EXTRA and not name.endswith("_bad")
+    }

@@ -1,0 +1,315 @@
+"""The gate: default deny for people, always open for air; nothing leaves that an independent oracle does not allow."""
+
+import ast
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from edge_agent.privacy import Gate, GatewayKeys, Policy
+from telemetry.counters import Counters
+from telemetry.profile import DeviceProfile, Point, Text
+from telemetry.sample import Admitted, DataClass, Durability, Quality, Reason, Sample, Subject, Withheld
+from tests.edge_agent.privacy.files import SITE, handle, subkey
+
+ROOT = Path(__file__).parents[3]
+NOW = int(datetime(2026, 10, 8, tzinfo=UTC).timestamp()) * 10**9
+CARD = Subject(kind="card", identifier="0A0012ABCD")
+
+
+def profile(*points, durability=Durability.SAMPLE):
+    return DeviceProfile(
+        id="test/device",
+        version="1.0.0",
+        name=Text(zh="测", en="test"),
+        manufacturer="m",
+        model="m",
+        driver="modbus",
+        measurement="environment",
+        durability=durability,
+        point=points,
+    )
+
+
+def point(name, data_class, purpose="environment"):
+    return Point(name=name, quantity="counter", purpose=purpose, **{"class": data_class})
+
+
+AIR = point("co2", "open")
+PRESENCE = point("presence", "personal", "attendance")
+PEOPLE = point("people", "group", "occupancy")
+PULSE = point("pulse", "sensitive", "sport")
+SELF = point("uptime", "ops", "operations")
+MIXED = profile(AIR, PRESENCE, PEOPLE, PULSE, SELF, durability=Durability.EVENT)
+
+
+def keys_for(*purposes):
+    return GatewayKeys(
+        schema="campus.gateway-keys/1",
+        site=SITE,
+        school_year="2026-2027",
+        keys={purpose: subkey(purpose).hex() for purpose in purposes},
+    )
+
+
+def policy(*rules, consents=None, first="2026-09-01T00:00:00Z", last="2027-07-15T00:00:00Z"):
+    return TypeAdapter(Policy).validate_python(
+        {
+            "schema": "campus.policy/1",
+            "site": SITE,
+            "version": 1,
+            "valid_from": first,
+            "valid_until": last,
+            "allow": [
+                {"class": data_class, "purpose": purpose, "consent": consent} for data_class, purpose, consent in rules
+            ],
+            "consents": consents or {},
+        }
+    )
+
+
+ATTENDANCE = ("personal", "attendance", True)
+CONSENTED = {"attendance": [handle("attendance")]}
+ALLOWED = policy(ATTENDANCE, consents=CONSENTED)
+
+
+def gate(*, keys=None, rules=None, now_ns=NOW, profiles=None):
+    counters = Counters()
+    made = Gate(
+        profiles or {"d": MIXED},
+        keys=keys,
+        policy=lambda: rules,
+        now_ns=lambda: now_ns,
+        counters=counters,
+    )
+    return made, counters
+
+
+def sample(subject=CARD, **values):
+    return Sample(device="d", acquired_at_ns=5, values=values, subject=subject)
+
+
+BOTH = keys_for("attendance")
+CLOSED = {
+    "no_policy": {"keys": BOTH},
+    "no_key": {"rules": ALLOWED},
+    "no_key for the purpose": {"keys": keys_for("library"), "rules": ALLOWED},
+    "policy_expired": {"keys": BOTH, "rules": ALLOWED, "now_ns": NOW + 365 * 86400 * 10**9},
+    "policy_not_yet_valid": {"keys": BOTH, "rules": ALLOWED, "now_ns": NOW - 100 * 86400 * 10**9},
+    "policy_not_yet_valid in 1970": {"keys": BOTH, "rules": ALLOWED, "now_ns": 12345},
+    "class_not_allowed": {"keys": BOTH, "rules": policy(("group", "attendance", False), consents=CONSENTED)},
+    "purpose_not_allowed": {"keys": BOTH, "rules": policy(("personal", "library", False), consents=CONSENTED)},
+    "no_consent": {"keys": BOTH, "rules": policy(ATTENDANCE)},
+    "no_consent to this purpose": {
+        "keys": BOTH,
+        "rules": policy(ATTENDANCE, consents={"library": CONSENTED["attendance"]}),
+    },
+    "no_consent of this one": {"keys": BOTH, "rules": policy(ATTENDANCE, consents={"attendance": ["0" * 32]})},
+    "no_subject": {"keys": BOTH, "rules": ALLOWED, "subject": None},
+}
+
+
+def test_with_everything_there_a_presence_passes_as_a_handle():
+    made, counters = gate(keys=BOTH, rules=ALLOWED)
+    (answer,) = made.split(sample(presence=True))
+    assert answer == Admitted(
+        device="d",
+        acquired_at_ns=5,
+        data_class=DataClass.PERSONAL,
+        purpose="attendance",
+        durability=Durability.EVENT,
+        values={"presence": True},
+        bad={},
+        quality=Quality.GOOD,
+        handle=handle("attendance"),
+    )
+    assert CARD.identifier not in repr(answer)
+    assert counters.snapshot() == {}
+
+
+@pytest.mark.parametrize("missing", CLOSED)
+def test_whatever_is_missing_closes_the_gate_for_people_and_not_for_air(missing):
+    setup = dict(CLOSED[missing])
+    given_sample = sample(setup.pop("subject", CARD), co2=400.0, presence=True, uptime=1.0)
+    made, counters = gate(**setup)
+    answers = made.split(given_sample)
+    reason = missing.split()[0]
+    passed = [answer for answer in answers if isinstance(answer, Admitted)]
+    assert [(answer.data_class, answer.values) for answer in passed] == [
+        (DataClass.OPEN, {"co2": 400.0}),
+        (DataClass.OPS, {"uptime": 1.0}),
+    ]
+    assert all(answer.handle is None for answer in passed)
+    (withheld,) = [answer for answer in answers if isinstance(answer, Withheld)]
+    assert (withheld.device, withheld.data_class, str(withheld.reason)) == ("d", DataClass.PERSONAL, reason)
+    assert counters.snapshot() == {f"gate.withheld.personal.{reason}": 1}
+
+
+def test_nothing_at_all_still_lets_air_pass():
+    made, counters = gate()
+    (answer,) = made.split(sample(None, co2=400.0))
+    assert answer.values == {"co2": 400.0}
+    assert counters.snapshot() == {}
+
+
+def test_a_sample_of_several_classes_is_split_and_nothing_is_in_two_parts():
+    rules = policy(ATTENDANCE, ("group", "occupancy", False), consents=CONSENTED)
+    made, _ = gate(keys=BOTH, rules=rules)
+    mixed = Sample(
+        device="d",
+        acquired_at_ns=5,
+        values={"co2": 400.0, "presence": True, "people": 31.0, "pulse": 70.0},
+        bad={"uptime": Reason.DECODE},
+        quality=Quality.SUSPECT,
+        subject=CARD,
+        resumed=True,
+    )
+    answers = made.split(mixed)
+    parts = {answer.data_class: answer for answer in answers if isinstance(answer, Admitted)}
+    assert {data_class: (part.values, part.bad) for data_class, part in parts.items()} == {
+        DataClass.OPEN: ({"co2": 400.0}, {}),
+        DataClass.PERSONAL: ({"presence": True}, {}),
+        DataClass.GROUP: ({"people": 31.0}, {}),
+        DataClass.OPS: ({}, {"uptime": Reason.DECODE}),
+    }
+    assert {part.handle is not None for part in parts.values() if part.data_class is DataClass.PERSONAL} == {True}
+    assert {part.handle for part in parts.values() if part.data_class is not DataClass.PERSONAL} == {None}
+    assert all(
+        (part.quality, part.resumed, part.acquired_at_ns) == (Quality.SUSPECT, True, 5) for part in parts.values()
+    )
+    assert [answer.data_class for answer in answers if isinstance(answer, Withheld)] == [DataClass.SENSITIVE]
+
+
+def test_the_same_class_for_two_purposes_is_two_parts_with_two_handles():
+    both = profile(point("a", "personal", "attendance"), point("b", "personal", "library"))
+    rules = policy(("personal", "attendance", False), ("personal", "library", False))
+    made, _ = gate(keys=keys_for("attendance", "library"), rules=rules, profiles={"d": both})
+    answers = made.split(sample(a=1.0, b=2.0))
+    assert [(answer.purpose, answer.values, answer.handle) for answer in answers] == [
+        ("attendance", {"a": 1.0}, handle("attendance")),
+        ("library", {"b": 2.0}, handle("library")),
+    ]
+
+
+@pytest.mark.parametrize("where", ["values", "bad"])
+def test_a_point_or_device_that_no_profile_knows_stays(where):
+    made, counters = gate(keys=BOTH, rules=ALLOWED)
+    unknown = {"values": {"face": 1.0}} if where == "values" else {"bad": {"face": Reason.DECODE}}
+    for device in ("d", "stranger"):
+        answers = made.split(Sample(device=device, acquired_at_ns=5, **unknown))
+        assert [str(answer.reason) for answer in answers] == ["unknown_point"]
+    assert counters.snapshot() == {"gate.withheld.sensitive.unknown_point": 2}
+
+
+def test_the_policy_is_asked_each_time():
+    current = [ALLOWED]
+    counters = Counters()
+    made = Gate({"d": MIXED}, keys=BOTH, policy=lambda: current[0], now_ns=lambda: NOW, counters=counters)
+    assert isinstance(made.split(sample(presence=True))[0], Admitted)
+    current[0] = None
+    assert isinstance(made.split(sample(presence=True))[0], Withheld)
+
+
+CLASSES = st.sampled_from([str(data_class) for data_class in DataClass])
+PURPOSES = st.sampled_from(["attendance", "library", "environment"])
+NAMES = ["a", "b", "c", "x"]
+IDENTIFIERS = ["0A0012ABCD", "0A0012ABCE"]
+
+
+@st.composite
+def worlds(draw):
+    points = {name: (draw(CLASSES), draw(PURPOSES)) for name in draw(st.sets(st.sampled_from("abc"), min_size=1))}
+    held = draw(st.none() | st.sets(PURPOSES))
+    rules = draw(st.none() | st.lists(st.tuples(CLASSES, PURPOSES, st.booleans()), max_size=5))
+    consented = draw(st.lists(st.tuples(PURPOSES, st.sampled_from(IDENTIFIERS)), max_size=3))
+    days = draw(st.sampled_from([-100, 0, 100]))
+    samples = draw(
+        st.lists(
+            st.tuples(
+                st.sets(st.sampled_from(NAMES)),
+                st.sets(st.sampled_from(NAMES)),
+                st.none() | st.sampled_from(IDENTIFIERS),
+            ),
+            max_size=4,
+        )
+    )
+    return points, held, rules, consented, days, samples
+
+
+def allowed(world, name, identifier):
+    """The oracle: written apart from the gate, point by point."""
+    points, held, rules, consented, days, _ = world
+    if name not in points:
+        return False
+    data_class, purpose = points[name]
+    if data_class in ("open", "ops"):
+        return True
+    if data_class in ("personal", "sensitive") and (identifier is None or purpose not in (held or ())):
+        return False
+    if rules is None or days != 0:
+        return False
+    consent_rules = [
+        consent for rule_class, rule_purpose, consent in rules if (rule_class, rule_purpose) == (data_class, purpose)
+    ]
+    if not consent_rules:
+        return False
+    # A group is nobody: it has no handle that could consent.
+    gave = data_class != "group" and (purpose, identifier) in consented
+    return gave or not any(consent_rules)
+
+
+@given(worlds())
+def test_nothing_leaves_that_the_oracle_does_not_allow_and_all_that_stays_is_counted(world):
+    points, held, rules, consented, days, samples = world
+    consents: dict[str, list[str]] = {}
+    for purpose, identifier in consented:
+        consents.setdefault(purpose, []).append(handle(purpose, identifier))
+    made, counters = gate(
+        keys=None if held is None else keys_for(*held),
+        rules=None if rules is None else policy(*rules, consents=consents),
+        now_ns=NOW + days * 86400 * 10**9 * 4,
+        profiles={"d": profile(*(point(name, *group) for name, group in points.items()))},
+    )
+    withheld: Counter[str] = Counter()
+    for good, bad, identifier in samples:
+        subject = None if identifier is None else Subject(kind="card", identifier=identifier)
+        given_sample = Sample(
+            device="d",
+            acquired_at_ns=5,
+            values=dict.fromkeys(sorted(good), 1.0),
+            bad=dict.fromkeys(sorted(bad - good), Reason.DECODE),
+            subject=subject,
+        )
+        answers = made.split(given_sample)
+        left = [name for answer in answers if isinstance(answer, Admitted) for name in (*answer.values, *answer.bad)]
+        assert sorted(left) == sorted(name for name in good | bad if allowed(world, name, identifier))
+        for answer in answers:
+            if isinstance(answer, Withheld):
+                withheld[f"gate.withheld.{answer.data_class}.{answer.reason}"] += 1
+                continue
+            person = str(answer.data_class) in ("personal", "sensitive")
+            assert answer.handle == (handle(answer.purpose, identifier) if person else None)
+            assert all(points[name] == (answer.data_class, answer.purpose) for name in (*answer.values, *answer.bad))
+            assert all(identifier_ not in repr(answer) for identifier_ in IDENTIFIERS)
+        stays = {points.get(name) for name in (good | bad) - set(left)}
+        assert sum(isinstance(answer, Withheld) for answer in answers) == len(stays)
+    assert counters.snapshot() == dict(withheld)
+
+
+def test_only_the_gate_makes_admitted():
+    """What the type promises to the buffer: nobody else in the programs constructs it."""
+    makers = set()
+    for package in ("telemetry", "device_profiles", "drivers", "edge_agent", "cloud_ingest", "simulators"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom):
+                    assert all(alias.asname is None for alias in node.names if alias.name == "Admitted")
+                elif isinstance(node, ast.Call):
+                    called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                    if called == "Admitted":
+                        makers.add(path.relative_to(ROOT).as_posix())
+    assert makers == {"edge_agent/privacy/gate.py"}
