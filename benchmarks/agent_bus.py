@@ -48,7 +48,7 @@ def _loop_device(folder: Path) -> Iterator[tuple[Path, Path | None]]:
     mounted.mkdir()
     steps = (
         ["truncate", "-s", "128M", str(image)],
-        ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(image)],
+        ["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(image)],
         ["mount", "-o", "loop,noatime", str(image), str(mounted)],
     )
     for step in steps:

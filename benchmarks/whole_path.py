@@ -1,7 +1,8 @@
 """The whole path into InfluxDB 1.x: 48 gateways' batches to acknowledgements, against ready lines in the same run.
 
 The database is pinned to one core in both; broker, ingest and the gateways' stand-in run where the kernel puts them.
-The limit is the better of two runs, before and after, of ready bodies posted to `/write`, as large as the ingest's.
+The limit is the better of two runs, before and after, of ready bodies posted to `/write`, as large as the ingest's;
+the figure is the better of two runs too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from benchmarks.ingest_codec import make_batches
 from cloud_ingest.decode import Accepted, decode
 from cloud_ingest.line_protocol import LineEncoder
 from cloud_ingest.rows import RowMaker
-from telemetry.batch import decode_batch, encode_batch, pack
+from telemetry.batch import decode_batch, encode_batch, pack, unpack
 from telemetry.sample import DataClass
 from telemetry.topics import Channel, Flow, gateway_topic, telemetry_topic
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 GATEWAYS: Final = 48
 BATCHES: Final = 4800
 IN_FLIGHT: Final = 4
-BATCHES_A_BODY: Final = 20
+BATCHES_A_BODY: Final = 50
 SITE: Final = "demo-school"
 
 
@@ -46,6 +47,16 @@ def _payloads(start_ns: int) -> tuple[list[list[bytes]], int]:
         batch = msgspec.structs.replace(decode_batch(payload), gateway=f"gw-{number % GATEWAYS}", number=len(mine))
         mine.append(pack(encode_batch(batch)))
     return gateways, values
+
+
+def _again(gateways: Sequence[Sequence[bytes]]) -> list[list[bytes]]:
+    """Return the same batches under new numbers, since the ingest would know them."""
+    again = []
+    for payloads in gateways:
+        batches = [decode_batch(unpack(payload)) for payload in payloads]
+        renumbered = [msgspec.structs.replace(batch, epoch="fedcba9876543210") for batch in batches]
+        again.append([pack(encode_batch(batch)) for batch in renumbered])
+    return again
 
 
 def _bodies(gateways: Sequence[Sequence[bytes]]) -> list[bytes]:
@@ -116,7 +127,7 @@ def run() -> list[dict[str, Any]]:
         log = folder / "ingest.log"
         stack.enter_context(_stage.process([*ingest, "--data", str(folder / "ingest")], log))
         time.sleep(3)
-        path_s = _publish(mqtt, gateways)
+        path_s = min(_publish(mqtt, payloads) for payloads in (gateways, _again(gateways)))
         after_s = asyncio.run(_post(influx, "after", bodies))
     limit = values / min(before_s, after_s)
     return [_stage.at_least("whole path to InfluxDB 1.6, of its own rate", values / path_s, "values/s", limit, 0.6)]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from cloud_ingest.escaping import field_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from cloud_ingest.series import Row
     from telemetry.sample import Value
@@ -56,17 +58,19 @@ class LineEncoder:
     def __init__(self) -> None:
         self._fields = _Fields()
 
-    def encode(self, rows: Iterable[Row]) -> bytes:
+    def encode(self, rows: Sequence[Row]) -> bytes:
         """Return one line a row, joined by newlines. Raises ValueError for what cannot be written."""
         fields = self._fields
         lines: list[str] = []
-        for row in rows:
+        # Many integers are made text several times faster in one go than one by one.
+        times = msgspec.json.encode([row.time_ns for row in rows]).decode()[1:-1].split(",")
+        for row, time in zip(rows, times, strict=True):
             # Only floats share a dictionary: True and 1.0 are one key but two values.
             texts = [
                 fields[name][value] if value.__class__ is float else f"{field_key(name)}={_other(value)}"
                 for name, value in row.fields.items()
             ]
-            lines.append(f"{row.series.key} {','.join(texts)} {row.time_ns}")
+            lines.append(f"{row.series.key} {','.join(texts)} {time}")
         return "\n".join(lines).encode()
 
 

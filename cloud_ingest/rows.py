@@ -81,9 +81,9 @@ class RowMaker:
                 index += 1
                 values = sample.values
                 # The happy path stays short: what is wrong with a bad sample is found out afterwards.
+                # (JSON has no number that is not finite, and the encoder refuses one all the same.)
                 for name, value in values.items():
-                    kind = types.get(name)
-                    if kind is not value.__class__ or (kind is float and not isfinite(value)):  # type: ignore[arg-type]
+                    if types.get(name) is not value.__class__:
                         break
                 else:
                     if (

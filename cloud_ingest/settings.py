@@ -76,8 +76,8 @@ class WriterSettings(BaseModel):
 
     model_config = _FORBID
 
-    flush_s: Annotated[float, Field(ge=0, le=10)] = 0.5
-    flush_values: Positive = 20_000
+    flush_s: Annotated[float, Field(ge=0, le=10)] = 0.1
+    flush_values: Positive = 50_000
     max_batches: Positive = 1_000
     max_values: Positive = 1_000_000
     """More are shed: their gateways keep them and are told to wait."""

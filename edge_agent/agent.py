@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 _MIN_PATIENCE_S: Final = 30.0
 _PERIODS_OF_PATIENCE: Final = 5
+_GOODBYE_S: Final = 3.5
 _LOOK_AT_CLOCK_S: Final = 0.5
 
 
@@ -140,8 +142,10 @@ class Agent:
             await pipeline.give_up_waiting()
             buffer.close_open_batches()
             await publisher.publish_health(health.document())
-            await publisher.stop()
-            await sending
+            with contextlib.suppress(TimeoutError):  # a broker that hangs must not keep the data from the disk
+                async with asyncio.timeout(_GOODBYE_S):
+                    await publisher.stop()
+            await _cancelled([sending])
             await buffer.close()
         _LOG.info("stopped; everything is acknowledged or on disk")
 
