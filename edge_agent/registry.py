@@ -56,7 +56,7 @@ def _module(driver: str) -> Any:
     try:
         return importlib.import_module(path)
     except ImportError as error:  # a configured driver that cannot be imported stops the start
-        mend = "install the extra that has it (README, Install)"
+        mend = f"install the extra that {path.replace('.', '/')}/README.md names"
         raise ConfigError([Problem(where=f"driver {driver!r}", what=str(error), mend=mend)]) from error
 
 
