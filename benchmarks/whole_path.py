@@ -44,7 +44,10 @@ def _payloads(start_ns: int) -> tuple[list[list[bytes]], int]:
     gateways: list[list[bytes]] = [[] for _ in range(GATEWAYS)]
     for number, payload in enumerate(plain):
         mine = gateways[number % GATEWAYS]
-        batch = msgspec.structs.replace(decode_batch(payload), gateway=f"gw-{number % GATEWAYS}", number=len(mine))
+        gateway = f"gw-{number % GATEWAYS}"
+        batch = decode_batch(payload)
+        devices = [msgspec.structs.replace(block, room=f"{block.room}-{gateway}") for block in batch.devices]
+        batch = msgspec.structs.replace(batch, gateway=gateway, number=len(mine), devices=devices)
         mine.append(pack(encode_batch(batch)))
     return gateways, values
 
