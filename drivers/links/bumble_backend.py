@@ -90,6 +90,8 @@ class Radio:
     async def device(self) -> Device:
         """Return the open device. Raises OSError or BleakError."""
         async with self._lock:
+            if self.lost:
+                await self.close()
             if self._device is None:
                 with translated():
                     self._transport = await open_transport(self._hci)
@@ -99,6 +101,11 @@ class Radio:
                     await device.power_on()
                 self._device = device
             return self._device
+
+    @property
+    def lost(self) -> bool:
+        """Whether the way to the controller is cut: it would answer nothing."""
+        return self._transport is not None and self._transport.source.terminated.done()
 
     async def close(self) -> None:
         """Close it; the next use opens it anew."""
@@ -130,6 +137,8 @@ class BumbleScanner(BaseBleakScanner):
         device, self._scanning = self._scanning, None
         if device is not None:
             device.remove_listener(Device.EVENT_ADVERTISEMENT, self._heard)
+            if self._radio.lost:
+                return
             with translated():
                 await device.stop_scanning()
 
