@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_agent.settings import DEFAULT_ADAPTER
 from telemetry.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _bluetooth(settings: LinkSettings, counters: Counters) -> SharedLink:
     try:
         from drivers.links.bluetooth import BluetoothLink, make_backend  # noqa: PLC0415 - an extra
 
-        backend = make_backend(adapter=settings.adapter, hci=settings.hci)
+        backend = make_backend(adapter=settings.adapter or DEFAULT_ADAPTER, hci=settings.hci)
     except ImportError as error:
         mend = "install the extra ble, or ble-sim for hci (README, Install)"
         raise ConfigError([Problem(where=f"[[link]] {settings.name}", what=str(error), mend=mend)]) from error

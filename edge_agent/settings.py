@@ -103,6 +103,9 @@ class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+DEFAULT_ADAPTER: Final = "hci0"
+
+
 class LinkSettings(_Section):
     """A shared transport. Serial: `path`, `baudrate`, `parity`. TCP: `host`, `port`.
 
@@ -120,6 +123,13 @@ class LinkSettings(_Section):
     adapter: Annotated[str, Field(pattern=r"^hci\d{1,3}$")] | None = None
     hci: str | None = None
     connections: Annotated[int, Field(ge=1, le=9)] = 3
+
+    @property
+    def port_name(self) -> str | None:
+        """What only one link may open: a serial port or an adapter."""
+        if self.kind == "bluetooth":
+            return self.hci or self.adapter or DEFAULT_ADAPTER
+        return self.path
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from bleak import BleakClient, BleakScanner
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from bleak.backends.device import BLEDevice
     from bleak.backends.scanner import AdvertisementDataCallback, BaseBleakScanner
 
-DEFAULT_ADAPTER: Final = "hci0"
-
 
 class Backend:
     """BlueZ's adapter `adapter`. Others override `reset` and `close`, and name bleak backends of their own."""
@@ -26,7 +24,7 @@ class Backend:
     """None: bleak's own choice, which is BlueZ on Linux."""
     client: type[BaseBleakClient] | None = None
 
-    def __init__(self, adapter: str = DEFAULT_ADAPTER) -> None:
+    def __init__(self, adapter: str = "") -> None:
         self._adapter = adapter
 
     def make_scanner(self, heard: AdvertisementDataCallback) -> BleakScanner:

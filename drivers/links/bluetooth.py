@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from drivers.links.advert import Advert, Peer, Subscription
-from drivers.links.backend import DEFAULT_ADAPTER, Backend
+from drivers.links.backend import Backend
 from drivers.links.bleak_errors import LIBRARY_ERRORS, adapter_error
 from drivers.links.gatt import GattConnection
 from telemetry.errors import AuthError, DeviceUnavailable
@@ -50,13 +50,13 @@ class BluetoothLink:
         name: str,
         counters: Counters,
         *,
-        backend: Backend | None = None,
+        backend: Backend,
         quiet_s: float = 3.0,
         max_connections: int = 3,
     ) -> None:
         self.name = name
         self._counters = counters
-        self._backend = backend or Backend()
+        self._backend = backend
         self._quiet_s = quiet_s
         self._lock = asyncio.Lock()
         self._scanner: BleakScanner | None = None
@@ -238,10 +238,10 @@ class BluetoothLink:
         self._subscriptions.clear()
 
 
-def make_backend(*, adapter: str | None, hci: str | None) -> Backend:
+def make_backend(*, adapter: str, hci: str | None) -> Backend:
     """Return BlueZ's adapter, or a controller of our own; ImportError if the library for it is not installed."""
     if hci is None:
-        return Backend(adapter or DEFAULT_ADAPTER)
+        return Backend(adapter)
     from drivers.links.bumble_backend import BumbleBackend  # noqa: PLC0415 - an extra of its own
 
     return BumbleBackend(hci)

@@ -60,7 +60,7 @@ def bound(tmp_path: Path, device, bands: int) -> str:
 @asynccontextmanager
 async def gateway(device, profile="ble/heart_rate_service", *, quiet_s=0.5, **options):
     heard = Heard()
-    backend = make_backend(adapter=None, hci=device.ready.endpoint)
+    backend = make_backend(adapter="", hci=device.ready.endpoint)
     link = BluetoothLink("radio", heard.counters, backend=backend, quiet_s=quiet_s)
     options = context("gym-bands", profile, heard.counters, **options)
     try:
