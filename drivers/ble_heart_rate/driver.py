@@ -97,6 +97,7 @@ class BleHeartRateDriver:
             adverts,
             device=self._context.device,
             who=self._whom_to_connect,
+            bound=self._is_bound,
             turn_s=self._options.turn_s,
             silent_s=self._options.silent_s,
             with_battery="battery" in self._points,
@@ -106,6 +107,9 @@ class BleHeartRateDriver:
 
         async def told() -> Sample | None:
             message = await pool.next()
+            if not self._is_bound(message.band):
+                self._add("unbound_readings")
+                return None
             decode = decode_battery if message.characteristic == BATTERY_LEVEL else decode_measurement
             try:
                 reading = decode(message.data)
@@ -141,10 +145,13 @@ class BleHeartRateDriver:
         if not self._census.news(band, said, now_s=now_s):
             self._add("repeats")
             return None
-        if not self._bindings.has(band, now_s=now_s):
+        if not self._is_bound(band):
             self._add("unbound_readings")
             return None
         return self._sample(band, reading, advert.at_ns)
+
+    def _is_bound(self, band: str) -> bool:
+        return self._bindings.has(band, now_s=asyncio.get_running_loop().time())
 
     def _decode(self, advert: Advert) -> tuple[str, Reading, bytes]:
         """Return (band, reading, the bytes that say it). Raises ProtocolError."""
@@ -175,7 +182,7 @@ class BleHeartRateDriver:
             self._add("undecodable")
             return None
         self._census.news(band, b"", now_s=now_s)
-        return band if self._bindings.has(band, now_s=now_s) else None
+        return band if self._is_bound(band) else None
 
     def _sample(self, band: str, reading: Reading, at_ns: int) -> Sample | None:
         """Return the reading as a Sample, with the profile's points only; none if there is nothing of them in it."""

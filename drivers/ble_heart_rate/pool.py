@@ -58,6 +58,7 @@ class GattPool:
         *,
         device: str,
         who: Callable[[Advert], str | None],
+        bound: Callable[[str], bool],
         turn_s: float,
         silent_s: float,
         with_battery: bool,
@@ -68,6 +69,7 @@ class GattPool:
         self._adverts = adverts
         self._prefix = f"device.{device}"
         self._who = who
+        self._bound = bound
         self._turn_s = turn_s
         self._silent_s = silent_s
         self._with_battery = with_battery
@@ -133,7 +135,7 @@ class GattPool:
                 band.served = False
 
     async def _listen(self, name: str, connection: Connection) -> None:
-        """Take the band's values until it goes, falls silent, or others wait and its turn is over."""
+        """Take the band's values until it goes, falls silent, is nobody's any more, or has had its turn."""
         loop = asyncio.get_running_loop()
         heard, gone = asyncio.Event(), False
 
@@ -151,7 +153,7 @@ class GattPool:
             self._put(Message(band=name, characteristic=BATTERY_LEVEL, data=level, at_ns=self._now_ns()))
         await connection.notify(HEART_RATE_MEASUREMENT, take)
         began_s = loop.time()
-        while not gone:
+        while not gone and self._bound(name):
             if loop.time() - began_s >= self._turn_s and self._waiting:
                 self._counters.add(f"{self._prefix}.turns_over")
                 return
@@ -161,7 +163,8 @@ class GattPool:
                     await heard.wait()
             except TimeoutError:
                 raise DeviceUnavailable(f"a connected band said nothing for {self._silent_s:g} s") from None
-        self._counters.add(f"{self._prefix}.connections_lost")
+        if gone:
+            self._counters.add(f"{self._prefix}.connections_lost")
 
     def _put(self, message: Message) -> None:
         if len(self._inbox.messages) >= MAX_MESSAGES:

@@ -152,7 +152,10 @@ class BluetoothLink:
         """Climb one rung if the scanner has been silent for too long; whoever comes second finds it done."""
         async with self._lock:
             now_s = asyncio.get_running_loop().time()
-            if self._scanner is None or now_s < self._due_s:
+            if self._scanner is None and self._subscriptions:  # whoever tended it before was cancelled half-way
+                await self._rung("rescans", self._rescan)
+                return
+            if now_s < self._due_s:
                 return
             if self._heard_s is None or now_s - self._heard_s > EXPECTED_S:
                 self._due_s = now_s + SLOW_S
@@ -209,6 +212,9 @@ class BluetoothLink:
             await self._stopped(scanner)
             await self._close_backend()
             raise adapter_error(self.name, "scanning", error) from None
+        except asyncio.CancelledError:
+            await self._stopped(scanner)
+            raise
         self._scanner = scanner
         self._due_s = max(self._due_s, asyncio.get_running_loop().time() + self._quiet_s)
         self._counters.add(f"link.{self.name}.opened")
@@ -219,11 +225,21 @@ class BluetoothLink:
             await self._stopped(scanner)
 
     async def _stopped(self, scanner: BleakScanner) -> None:
+        """Stop `scanner`, also when cancelled meanwhile: one left on would keep BlueZ from starting the next."""
+
+        async def stop() -> None:
+            try:
+                async with asyncio.timeout(OPEN_S):
+                    await scanner.stop()
+            except LIBRARY_ERRORS:
+                self._counters.add(f"link.{self.name}.stop_failures")
+
+        stopping = asyncio.create_task(stop(), name=f"link {self.name}: stop")
         try:
-            async with asyncio.timeout(OPEN_S):
-                await scanner.stop()
-        except LIBRARY_ERRORS:
-            self._counters.add(f"link.{self.name}.stop_failures")
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            await asyncio.wait([stopping])
+            raise
 
     async def _close_backend(self) -> None:
         try:

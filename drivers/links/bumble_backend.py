@@ -93,12 +93,16 @@ class Radio:
             if self.lost:
                 await self.close()
             if self._device is None:
-                with translated():
-                    self._transport = await open_transport(self._hci)
-                    device = Device.with_hci(
-                        "gateway", Address(OWN_ADDRESS), self._transport.source, self._transport.sink
-                    )
-                    await device.power_on()
+                try:
+                    with translated():
+                        self._transport = await open_transport(self._hci)
+                        device = Device.with_hci(
+                            "gateway", Address(OWN_ADDRESS), self._transport.source, self._transport.sink
+                        )
+                        await device.power_on()
+                except BaseException:
+                    await self.close()
+                    raise
                 self._device = device
             return self._device
 

@@ -252,6 +252,23 @@ async def test_a_connected_band_that_goes_or_falls_silent_is_connected_anew(tmp_
     assert [sample.values for sample in found] == [{"battery": 87.0}, {"heart_rate": 96.0}, {"battery": 87.0}]
 
 
+async def test_a_connected_band_that_is_nobodys_any_more_is_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr("drivers.ble_heart_rate.bindings.LOOK_S", 0)
+    air, counters = Air(), Counters()
+    path = bindings(tmp_path, BAND)
+    async with listening(air, counters=counters, gatt=True, bindings_file=path) as one, taking(one, 2):
+        await until(lambda: air.scanners)
+        air.advertise(services=service_data(0))
+        await until(lambda: air.connected and air.connected[ADDRESS.format(0)].notify)
+        bindings(tmp_path, OTHER)
+        air.measure(0, b"\x06\x60")
+        await until(lambda: not air.connected)
+        await until(lambda: counters.get("device.gym-bands.unbound_readings"))
+        bindings(tmp_path, BAND)
+        air.advertise(services=service_data(0))
+        await until(lambda: air.connected)
+
+
 async def test_a_connected_bands_garbage_is_a_bad_value_of_its_own(tmp_path):
     air = Air()
     async with (

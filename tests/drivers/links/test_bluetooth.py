@@ -125,6 +125,24 @@ async def test_an_adapter_that_hangs_fails_all_devices_and_works_again_when_it_i
             await adverts.next()
 
 
+async def test_who_is_cancelled_while_tending_leaves_no_deaf_link():
+    air, counters = Air(), Counters()
+    async with radio(air, counters, quiet_s=0.02) as link, link.subscribed(everything, time.time_ns) as adverts:
+        air.advertise()
+        await adverts.next()
+        air.hangs = True
+        tending = asyncio.ensure_future(adverts.next())
+        await until(lambda: air.starts == 2)
+        tending.cancel()
+        await asyncio.gather(tending, return_exceptions=True)
+        air.hangs = False
+        hearing = asyncio.ensure_future(adverts.next())
+        await until(lambda: air.scanners)
+        air.advertise(manufacturer={1: b"again"})
+        assert (await hearing).manufacturer == {1: b"again"}
+        assert len(air.scanners) == 1
+
+
 async def test_an_empty_hall_is_no_fault():
     air, counters = Air(), Counters()
     async with radio(air, counters, quiet_s=0.01) as link, link.subscribed(everything, time.time_ns) as adverts:
