@@ -66,7 +66,7 @@ format: setup  ## Let ruff mend what it can
 	$(BIN)/ruff format .
 
 bench: setup  ## Measure; writes benchmarks/results.json (BENCH_ARGS='--only NAME')
-	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks $(or $(BENCH_ARGS),--document docs/benchmarks.md)
 
 schema: setup  ## Write docs/schema/*.json from the types
 	$(BIN)/python -m tools.schema

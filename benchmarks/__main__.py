@@ -29,6 +29,8 @@ from rich.table import Table
 FOLDER: Final = Path(__file__).parent
 ROOT: Final = FOLDER.parent
 DEADLINE_S: Final = 600
+MARK: Final = "<!-- figures -->"
+MARK_END: Final = "<!-- /figures -->"
 KEYS: Final = frozenset({"name", "figure", "unit", "limit", "ratio"})
 # The figures go through a file: what a benchmark prints is for the reader.
 _CHILD: Final = """
@@ -103,11 +105,25 @@ def show(results: dict[str, list[dict[str, Any]]], console: Console) -> None:
     console.print(table)
 
 
+def document(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Write the table of all figures between the marks of a Markdown file."""
+    rows = ["| what | figure | unit | held against | ratio | asked |", "|---|---:|---|---:|---:|---:|"]
+    for figure in (figure for figures in results.values() for figure in figures):
+        cells = (number(figure["figure"]), figure["unit"], number(figure["limit"]), number(figure["ratio"]))
+        rows.append(f"| {figure['name']} | {' | '.join(cells)} | {number(asked(figure))} |")
+    head, mark, rest = path.read_text(encoding="utf-8").partition(MARK)
+    _, end, tail = rest.partition(MARK_END)
+    if not end:
+        raise RuntimeError(f"{path} has no {MARK} … {MARK_END}")
+    path.write_text("\n".join((head + mark, *rows, end + tail)), encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmarks; return 1 if one failed or missed its limit, 2 for a name that is none."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run the benchmarks.")
     parser.add_argument("--only", action="append", metavar="NAME", help=f"one of: {', '.join(names())}")
     parser.add_argument("--output", type=Path, default=FOLDER / "results.json", help="where the figures are written")
+    parser.add_argument("--document", type=Path, help="a Markdown file whose table is made anew")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.only or ()) - set(names()))
     if unknown:
@@ -126,6 +142,8 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"{name} failed: {why}", style="red", markup=False)
     listed = [{key: figure[key] for key in sorted(KEYS)} for figures in results.values() for figure in figures]
     options.output.write_text(json.dumps(listed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if options.document and not failed:
+        document(results, options.document)
     short = [figure for figures in results.values() for figure in figures if missed(figure)]
     return 1 if failed or short else 0
 

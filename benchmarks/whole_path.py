@@ -126,7 +126,7 @@ def run() -> list[dict[str, Any]]:
         ingest = [str(_stage.PROGRAMS / "cloud-ingest"), "run", "--mqtt", mqtt, "--store", store]
         log = folder / "ingest.log"
         stack.enter_context(_stage.process([*ingest, "--data", str(folder / "ingest")], log))
-        time.sleep(3)
+        _stage.wait_until(lambda: b"service: ready" in log.read_bytes(), "the ingest is ready")
         path_s = min(_publish(mqtt, payloads) for payloads in (gateways, _again(gateways)))
         after_s = asyncio.run(_post(influx, "after", bodies))
     limit = values / min(before_s, after_s)

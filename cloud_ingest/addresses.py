@@ -72,6 +72,8 @@ def parse_store(url: str) -> StoreAddress:
         raise ValueError(f"must be {_FORMS}")
     kind, scheme = _STORE_KINDS[parts.scheme]
     levels = tuple(unquote(level) for level in parts.path.split("/") if level)
+    if parts.username is None and "@" in parts.path + parts.fragment + parts.query.partition("_file=")[0]:
+        raise ValueError("holds / ? or # in its user, password or token: write %2F, %3F, %23")
     if not parts.hostname or len(levels) != (1 if kind == "influx1" else 2):
         raise ValueError(f"must be {_FORMS}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -82,6 +84,8 @@ def parse_store(url: str) -> StoreAddress:
     secret = _secret_file(parts.query) or secret
     if kind == "influx2" and not secret:
         raise ValueError("needs a token: influx2://token@host… or ?token_file=/path")
+    if kind == "influx2" and not (secret.isascii() and secret.isprintable()):
+        raise ValueError("holds a token that no HTTP header can carry: correct it")
     name = f"{parts.scheme}://{host}:{parts.port or 8086}{parts.path}"
     return StoreAddress(kind=kind, name=name, base=base, path=levels, user=user, secret=secret)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import sqlite3
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -17,7 +18,7 @@ from cloud_ingest.deadletter import FILE_NAME, DeadLetters
 from cloud_ingest.service import COUNTERS_NAME
 from cloud_ingest.stores.opening import open_store
 from telemetry.counters import Counters
-from telemetry.errors import AuthError, CampusError
+from telemetry.errors import AuthError, CampusError, ConfigError
 from telemetry.sample import DataClass
 from telemetry.topics import all_telemetry
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 _STORE_S: Final = 15.0
 _UNAVAILABLE: Final = 69
-_DROPS: Final = re.compile(r"[._](dropped|shed|refused|conflicts|poison|unsent|unfinished|failed|unrouted)(?![a-z])")
+_DROPS: Final = re.compile(
+    r"[._](dropped|shed|refused|conflicts|poison|unsent|unfinished|failed|unrouted|shared)(?![a-z])"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,8 @@ async def _store(url: str, classes: Sequence[DataClass]) -> list[Finding]:
         return [Finding(what=what, state="unavailable", detail=f"no answer within {_STORE_S:g} s")]
     except AuthError as error:
         return [Finding(what=what, state="failed", detail=f"{error}: correct user, password or token")]
+    except ConfigError as error:
+        return [Finding(what=what, state="failed", detail=str(error))]
     except CampusError as error:
         return [Finding(what=what, state="unavailable", detail=str(error))]
     finally:
@@ -117,11 +122,7 @@ async def _store(url: str, classes: Sequence[DataClass]) -> list[Finding]:
 def _files(data: Path) -> list[Finding]:
     findings: list[Finding] = []
     if (data / FILE_NAME).is_file():
-        dead = DeadLetters(data / FILE_NAME, max_bytes=sys.maxsize, counters=Counters())
-        count, size = len(dead.entries()), dead.total_bytes()
-        dead.close()
-        detail = f"{count} letters, {size} bytes" + ("; see `cloud-ingest deadletter list`" if count else "")
-        findings.append(Finding(what="dead letters", state="warning" if count else "ok", detail=detail))
+        findings.append(_dead_letters(data / FILE_NAME))
     try:
         counters = msgspec.json.decode((data / COUNTERS_NAME).read_bytes())["counters"]
     except FileNotFoundError:
@@ -133,6 +134,22 @@ def _files(data: Path) -> list[Finding]:
         bad = value and _DROPS.search(name)
         findings.append(Finding(what=f"counter {name}", state="warning" if bad else "ok", detail=str(value)))
     return findings
+
+
+def _dead_letters(path: Path) -> Finding:
+    what = "dead letters"
+    try:
+        dead = DeadLetters(path, max_bytes=sys.maxsize, counters=Counters())
+        try:
+            count, size = len(dead.entries()), dead.total_bytes()
+        finally:
+            dead.close()
+    except (OSError, sqlite3.Error) as error:
+        return Finding(
+            what=what, state="failed", detail=f"{path} cannot be read: {error}: allow it, or restore the file"
+        )
+    detail = f"{count} letters, {size} bytes" + ("; see `cloud-ingest deadletter list`" if count else "")
+    return Finding(what=what, state="warning" if count else "ok", detail=detail)
 
 
 def show(findings: Sequence[Finding], *, as_json: bool) -> int:

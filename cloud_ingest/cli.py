@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
 from cloud_ingest.durations import parse_duration
-from telemetry.errors import AuthError, ConfigError, StoreBusy
+from telemetry.errors import AuthError, CampusError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 UNAVAILABLE: Final = 69
 BAD_CONFIG: Final = 78
+_THREADS: Final = "ingest-thread"
+_PATIENCE_S: Final = 0.5
 GC_EVERY: Final = 100_000
 _EPILOG: Final = (
     "Exit codes: 0 done, 1 a check failed, 2 wrong usage, 69 broker or store unavailable, 78 wrong settings."
@@ -62,7 +67,7 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
         _fail(BAD_CONFIG, str(error))
     except AuthError as error:
         _fail(UNAVAILABLE, f"credentials were refused: {error}")
-    except StoreBusy as error:
+    except CampusError as error:
         _fail(UNAVAILABLE, str(error))
 
 
@@ -97,12 +102,26 @@ def run(
     )
 
     async def serve() -> None:
+        threads = ThreadPoolExecutor(thread_name_prefix=_THREADS)
+        asyncio.get_running_loop().set_default_executor(threads)
         await Service(settings).run()
+        await _leave(threads)
 
     # Rows die by reference count; the collector would only walk over all of them again and again (14 % of the CPU).
     gc.freeze()
     gc.set_threshold(GC_EVERY, 20, 100)
     _run(serve())
+
+
+async def _leave(threads: ThreadPoolExecutor) -> None:
+    """End without waiting for a name server that hangs: all is closed, and a look-up cannot be cancelled."""
+    threads.shutdown(wait=False, cancel_futures=True)
+    end = time.monotonic() + _PATIENCE_S
+    while any(thread.name.startswith(_THREADS) for thread in threading.enumerate()):
+        if time.monotonic() > end:
+            logging.shutdown()
+            os._exit(0)
+        await asyncio.sleep(0.01)
 
 
 @app.command(epilog=_EPILOG)
@@ -144,11 +163,8 @@ def query(  # noqa: PLR0917 - each is an option by name
     pairs = [tuple(text.split("=", 1)) for text in where or []]
     if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004 - tag and value
         raise typer.BadParameter("write tag=value", param_hint="--where")
-    try:
-        since_ns = None if last in ("0", "all") else time.time_ns() - parse_duration(last)
-        every_ns = None if every is None else parse_duration(every)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    since_ns = None if last in ("0", "all") else time.time_ns() - _duration(last, "--last")
+    every_ns = None if every is None else _duration(every, "--every")
     selection = Selection(
         measurement=measurement,
         since_ns=since_ns,
@@ -164,7 +180,26 @@ def query(  # noqa: PLR0917 - each is an option by name
         finally:
             await opened.close()
 
-    write_records(_run(read()), form)  # type: ignore[arg-type]
+    records = _run(read())
+    write_records(records, form)  # type: ignore[arg-type]
+    if not records:
+        _say_why_empty(measurement, last)
+
+
+def _duration(text: str, option: str) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def _say_why_empty(measurement: str, last: str) -> None:
+    """Tell on stderr, where it disturbs no consumer, what may be wrong with a question that found nothing."""
+    from cloud_ingest.rows import MEASUREMENTS  # noqa: PLC0415 - heavy
+
+    known = f"; known: {', '.join(sorted(MEASUREMENTS))}" if measurement not in MEASUREMENTS else ""
+    period = "" if last in ("0", "all") else f" in the last {last}; --last all asks for everything"
+    sys.stderr.write(f"cloud-ingest: no rows of {measurement!r}{period}{known}\n")
 
 
 @letters_app.command("list", epilog=_EPILOG)
@@ -226,7 +261,11 @@ def purge_letters(
 
 def main() -> None:
     """Entry point."""
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"cloud-ingest needs {error.name} → pip install 'campus-edge[ingest]'\n")
+        sys.exit(UNAVAILABLE)
 
 
 if __name__ == "__main__":

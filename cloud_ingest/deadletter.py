@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from contextlib import closing
@@ -9,12 +10,15 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
+from cloud_ingest.private import create_private, identity
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from telemetry.counters import Counters
 
+_log = logging.getLogger(__name__)
 FILE_NAME: Final = "deadletter.sqlite"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS letter (
@@ -65,18 +69,30 @@ class DeadLetters:
     """The file of dead letters. Blocking: call from a thread. Every method may raise sqlite3.Error."""
 
     def __init__(self, path: Path, *, max_bytes: int, counters: Counters) -> None:
+        self._path = path
         self._max_bytes = max_bytes
         self._counters = counters
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._open()
+
+    def _open(self) -> None:
+        create_private(self._path)
+        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
-        path.chmod(0o600)  # letters may hold person data
+        self._file = identity(self._path)
 
     def add(self, letters: Sequence[Letter]) -> None:
         """Put `letters` on disk, durably, in one transaction; the oldest make room and are counted."""
         if not letters:
             return
+        if self._file != identity(self._path):
+            # `refused` may only be said of letters that are still there when this process is not.
+            _log.error(
+                "%s was deleted or replaced while it was open: going on in the file that is there now", self._path
+            )
+            self._db.close()
+            self._open()
         now_ns = time.time_ns()
         self._db.execute("BEGIN IMMEDIATE")
         try:

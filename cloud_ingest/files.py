@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Files:
         self._dead = dead
         self._counters = counters
         self._lock = asyncio.Lock()
+        self.tried_again_at = 0.0
+        """When a failed commit was last waited for, by the monotonic clock: patience is no stall."""
 
     async def commit(self, letters: Sequence[Letter]) -> None:
         """Return when `letters` are on disk and identities claimed so far are known after a restart.
@@ -39,8 +42,9 @@ class Files:
                 try:
                     # Shielded: a thread cannot be cancelled, and two of them must not share the connections.
                     await asyncio.shield(asyncio.to_thread(self._write, letters, changes))
-                except sqlite3.Error as error:
+                except (sqlite3.Error, OSError) as error:
                     self._counters.add("files.failed_commits")
+                    self.tried_again_at = time.monotonic()
                     _log.error("own files cannot be written (%s): free disk space; trying again", error)
                     await asyncio.sleep(_RETRY_S)
                 else:

@@ -71,10 +71,12 @@ class Intake:
                 identity.site,
                 identity.gateway,
             )
-            self._refuse(delivery, identity, accepted.digest, "conflict: this batch is known with other bytes")
+            reason = f"{letters.CONFLICT}: this batch is known with other bytes"
+            self._refuse(delivery, identity, accepted.digest, reason)
         elif in_hand is not None:
             self._counters.add("intake.known_batches")
             in_hand.deliveries.append(delivery)
+            self._routes[accepted.batch.data_class].answer_if_busy(in_hand)
         elif known is not None and known.settled:
             self._counters.add("intake.known_batches")
             self._acks.settled(identity, known.refused, [delivery])
@@ -143,14 +145,19 @@ class Intake:
         elif len(in_hand.after) < _MOST_CONFLICTS:
             in_hand.after.append(parcel)
         else:
-            self._counters.add("intake.shed_batches")
+            self._shed(parcel)
 
     def _file(self, parcel: Parcel) -> None:
         if self._filer is not None and self._filer.has_room(0):
             self._filer.submit(parcel)
         else:
-            # Not acknowledged: it comes again.
-            self._counters.add("intake.shed_batches")
+            self._shed(parcel)
+
+    def _shed(self, parcel: Parcel) -> None:
+        """Let the gateway send it again; what names no gateway stays with the broker."""
+        self._counters.add("intake.shed_batches")
+        if parcel.identity is not None and self._filer is not None:
+            self._acks.wait(parcel.identity, self._filer.retry_after_s, parcel.deliveries)
 
 
 _MOST_CONFLICTS = 4

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from cloud_ingest.deadletter import FILE_NAME, DeadLetters, Filed
 from cloud_ingest.decode import Accepted, Rejected, decode
+from cloud_ingest.letters import CONFLICT
 from cloud_ingest.rows import RowMaker
 from cloud_ingest.stores.opening import open_store
 from telemetry.batch import unpack
@@ -31,12 +33,13 @@ def _opened(data: Path) -> Iterator[DeadLetters]:
     if not path.is_file():
         problem = Problem(where=str(path), what="does not exist", mend="give the --data of `cloud-ingest run`")
         raise ConfigError([problem])
-    # No letter is added here, so the cap is of no matter.
-    dead = DeadLetters(path, max_bytes=sys.maxsize, counters=Counters())
     try:
-        yield dead
-    finally:
-        dead.close()
+        # No letter is added here, so the cap is of no matter.
+        with closing(DeadLetters(path, max_bytes=sys.maxsize, counters=Counters())) as dead:
+            yield dead
+    except (OSError, sqlite3.Error) as error:
+        problem = Problem(where=str(path), what=f"cannot be used: {error}", mend="allow it, or restore the file")
+        raise ConfigError([problem]) from error
 
 
 def _print(document: Any) -> None:
@@ -92,7 +95,9 @@ async def replay(
             for number in numbers or [filed.id for filed in dead.entries()]:
                 reason = "there is no such letter"
                 found = dead.get(number)
-                if found is not None:
+                if found is not None and found[0].reason.startswith(CONFLICT) and not numbers:
+                    reason = f"{CONFLICT}: what came first is stored; name the letter's number to write over it"
+                elif found is not None:
                     reason = await _place(decode(found[0].topic, found[1], maker), url, routes, stores)
                     if not reason:
                         dead.remove([number])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -12,6 +12,9 @@ from telemetry.batch import Batch, encode_batch, pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+CONFLICT: Final = "conflict"
+"""How the reason begins when a batch came again with other bytes."""
 
 
 def for_samples(

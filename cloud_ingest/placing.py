@@ -24,7 +24,10 @@ LONGEST_WAIT_S: Final = 60.0
 
 
 class Placer:
-    """Puts rows into one store. `on_wait` is told each time how many seconds the next attempt is away."""
+    """Puts rows into one store.
+
+    `on_wait` is told each time how many seconds the next attempt is away, `on_progress` each time the store answered.
+    """
 
     def __init__(
         self,
@@ -33,11 +36,13 @@ class Placer:
         *,
         classes: Collection[DataClass],
         on_wait: Callable[[float], Awaitable[None]],
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._counters = counters
         self._classes = classes
         self._on_wait = on_wait
+        self._on_progress = on_progress
         self._prepared = False
         self._preparing = asyncio.Lock()
 
@@ -47,6 +52,8 @@ class Placer:
         spans = [(0, len(rows))] if rows else []
         while spans:
             first, end = spans.pop()
+            # Thousands of bad rows are thousands of writes: that is slow, not stalled.
+            self._on_progress()
             try:
                 refused.update({first + index: why for index, why in (await self._write(rows[first:end])).items()})
             except StoreRejected as rejected:
@@ -63,7 +70,11 @@ class Placer:
         async with self._preparing:
             if self._prepared:
                 return
-            await self._store.prepare()
+            try:
+                await self._store.prepare()
+            except StoreRejected as error:
+                # The store is not what it should be; the rows have not even been seen.
+                raise StoreBusy(f"not ready: {error}", retry_after_s=LONGEST_WAIT_S / 2) from error
             for data_class in self._classes:
                 reason = self._store.capabilities.why_not(data_class)
                 if reason is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from telemetry.batch import Batch, BatchSample, DeviceBlock
+    from telemetry.counters import Counters
 
+_log = logging.getLogger(__name__)
 MEASUREMENTS: Final = frozenset(get_args(get_type_hints(DeviceProfile)["measurement"]))
 NS: Final = 1_000_000_000
 YEAR_2020_NS: Final = 1_577_836_800 * NS
@@ -54,11 +57,20 @@ class _Plan:
 class RowMaker:
     """Turns batches into rows; remembers series and types of the devices it has seen, bounded."""
 
-    def __init__(self, *, window: TimeWindow | None = None, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        *,
+        window: TimeWindow | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+        counters: Counters | None = None,
+    ) -> None:
         self._window = window or TimeWindow()
+        self._counters = counters
         self._now_ns = now_ns
         self._plans: dict[tuple[object, ...], _Plan | str] = {}
         self._subjects: dict[tuple[str, str], Series] = {}
+        self._gateways: dict[str, str] = {}
+        """Series → the gateway that sent it last."""
 
     def rows(self, batch: Batch) -> tuple[list[Row], dict[int, str]]:
         """Return the rows of `batch`, and the refused samples: index in the batch → reason."""
@@ -132,8 +144,29 @@ class RowMaker:
         if plan is None:
             if len(self._plans) >= _CACHE_SIZE:
                 self._plans.clear()
+                self._gateways.clear()
             plan = self._plans[key] = _make_plan(batch, block)
+            if not isinstance(plan, str):
+                self._note_gateway(plan.series, batch, block)
         return plan
+
+    def _note_gateway(self, series: Series, batch: Batch, block: DeviceBlock) -> None:
+        """Notice a series that comes from two gateways: a device that moved, or two devices under one name."""
+        before = self._gateways.setdefault(series.key, batch.gateway)
+        if before == batch.gateway:
+            return
+        self._gateways[series.key] = batch.gateway
+        if self._counters is not None:
+            self._counters.add("intake.shared_series")
+        _log.warning(
+            "device %s in room %s of %s came from gateway %s, now from %s: if these are two devices, their rows run"
+            " together; give one of them another name",
+            block.device,
+            block.room,
+            batch.site,
+            before,
+            batch.gateway,
+        )
 
     def _with_subject(self, series: Series, subject: str) -> Series:
         found = self._subjects.get((series.key, subject))

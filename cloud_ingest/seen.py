@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from cloud_ingest.private import create_private
 from telemetry.ack import Refused
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Seen:
     def __init__(self, path: Path, *, per_gateway: int) -> None:
         self._path = path
         self._per_gateway = per_gateway
+        create_private(path)
         self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._reader.execute("PRAGMA journal_mode=WAL")
         self._reader.executescript(_SCHEMA)

@@ -25,7 +25,7 @@ from cloud_ingest.stores.opening import open_store
 from cloud_ingest.subscriber import Subscriber
 from cloud_ingest.writer import Writer
 from telemetry.counters import Counters
-from telemetry.errors import AuthError, ConfigError, Problem, StoreBusy
+from telemetry.errors import AuthError, ConfigError, Problem, StoreBusy, StoreRejected
 from telemetry.sample import DataClass
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class Service:
         settings = self.settings
         subscriber = Subscriber(settings.mqtt, self.counters)
         acks = Acknowledger(subscriber, self.counters)
-        maker = RowMaker(window=TimeWindow(future_ns=int(settings.accept.future_s * NS)))
+        window = TimeWindow(future_ns=int(settings.accept.future_s * NS))
+        maker = RowMaker(window=window, counters=self.counters)
         intake = Intake(maker=maker, seen=seen, acks=acks, counters=self.counters)
         files = Files(seen=seen, dead=dead, counters=self.counters)
 
@@ -114,14 +115,14 @@ class Service:
                 group.create_task(acks.run(), name="acks")
                 group.create_task(subscriber.greet(acks), name="greetings")
                 group.create_task(self._report(), name="counters")
-                group.create_task(self._watch(everyone, subscriber), name="watchdog")
+                group.create_task(self._watch(everyone, subscriber, files), name="watchdog")
                 group.create_task(self._announce(subscriber), name="ready")
                 await subscriber.run(intake, stop=self.stop, drain=lambda: self._drain(everyone, acks))
                 raise _Stop  # noqa: TRY301 - the way to end a TaskGroup with endless tasks
         except* _Stop:
             pass
         except* ConfigError as errors:
-            raise errors.exceptions[0] from None
+            raise ConfigError(_problems(errors)) from None
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
@@ -152,7 +153,7 @@ class Service:
             try:
                 async with asyncio.timeout(_PREPARE_S):
                     await store.prepare()
-            except (StoreBusy, AuthError, TimeoutError) as error:
+            except (StoreBusy, StoreRejected, AuthError, TimeoutError) as error:
                 _log.warning("store %s does not answer yet (%s); batches wait for it", store.name, error)
         by_class: dict[DataClass, str] = {}
         for data_class, url in urls.items():
@@ -180,11 +181,11 @@ class Service:
             tick += 1
             await asyncio.sleep(_COUNTERS_EVERY_S)
 
-    async def _watch(self, writers: list[Writer], subscriber: Subscriber) -> None:
+    async def _watch(self, writers: list[Writer], subscriber: Subscriber, files: Files) -> None:
         period_s = watchdog_period_s()
         while period_s is not None:
             # A quiet broker is no stall: the reading counts only while the connection is being made.
-            oldest = min(one.progress_at for one in writers)
+            oldest = max(min(one.progress_at for one in writers), files.tried_again_at)
             if not subscriber.connected.is_set():
                 oldest = min(oldest, subscriber.progress_at)
             if time.monotonic() - oldest < _STALLED_S:
@@ -192,6 +193,13 @@ class Service:
             else:
                 _log.error("no progress for %.0f s: leaving it to the service manager", time.monotonic() - oldest)
             await asyncio.sleep(period_s)
+
+
+def _problems(error: BaseException) -> list[Problem]:
+    """Return every problem of the ConfigErrors in `error`, once; TaskGroups inside TaskGroups wrap them in groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return list(dict.fromkeys(problem for inner in error.exceptions for problem in _problems(inner)))
+    return error.problems if isinstance(error, ConfigError) else []
 
 
 def _unusable(data: Path, error: Exception) -> ConfigError:

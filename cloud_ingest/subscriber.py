@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _FIRST_BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 60.0
+_GOODBYE_S: Final = 1.0
 _GREETINGS_PER_S: Final = 50
 _MOST_GREETINGS: Final = 100_000
 
@@ -108,6 +109,7 @@ class Subscriber:
                 _log.error("%s: correct mqtt.username, password_file or cert_file", error)
                 backoff_s = _LONGEST_BACKOFF_S
             except (aiomqtt.MqttError, OSError, ValueError) as error:
+                proven = proven or self.connected.is_set()
                 if self._settings.protocol == "auto" and not proven:
                     # Some brokers hang up on a version they do not know, some never answer it.
                     protocol = V311 if protocol is V5 else V5
@@ -117,7 +119,6 @@ class Subscriber:
             if stop.is_set():
                 return
             self._counters.add("mqtt.disconnects")
-            proven = proven or self.connected.is_set()
             if self.connected.is_set() and time.monotonic() - started > backoff_s:
                 backoff_s = _FIRST_BACKOFF_S
             self.connected.clear()
@@ -139,12 +140,7 @@ class Subscriber:
             return
         try:
             self._client = client
-            # Telemetry first: a gateway that is greeted sends at once.
-            await subscribe(client, all_telemetry(self._settings.share_group or None), 1)
-            await subscribe(client, gateway_topic("+", "+", Channel.STATUS), 0)
-            self.connected.set()
-            self._counters.add("mqtt.connects")
-            _log.info("connected to %s with MQTT %s", self._settings.url, "5" if protocol is V5 else "3.1.1")
+            # A task of its own, so that stopping waits neither for messages nor for a broker that fell silent.
             reading = asyncio.create_task(self._read(client, intake), name="mqtt-read")
             stopping = asyncio.create_task(stop.wait(), name="mqtt-stop")
             try:
@@ -160,6 +156,7 @@ class Subscriber:
                 await asyncio.gather(reading, stopping, return_exceptions=True)
         finally:
             self._client = None
+            client.timeout = _GOODBYE_S
             with contextlib.suppress(aiomqtt.MqttError):
                 await client.__aexit__(None, None, None)
 
@@ -176,6 +173,12 @@ class Subscriber:
             await asyncio.gather(connecting, stopping, return_exceptions=True)
 
     async def _read(self, client: BrokerClient, intake: Intake) -> None:
+        # Telemetry first: a gateway that is greeted sends at once.
+        await subscribe(client, all_telemetry(self._settings.share_group or None), 1)
+        await subscribe(client, gateway_topic("+", "+", Channel.STATUS), 0)
+        self.connected.set()
+        self._counters.add("mqtt.connects")
+        _log.info("connected to %s with MQTT %s", self._settings.url, "5" if client.protocol is V5 else "3.1.1")
         async for message in client.messages:
             self.progress_at = time.monotonic()
             if client.overflowed:

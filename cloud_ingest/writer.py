@@ -65,7 +65,9 @@ class Writer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._placer = (
-            Placer(store, counters, classes=classes, on_wait=self._tell_to_wait) if store is not None else None
+            Placer(store, counters, classes=classes, on_wait=self._tell_to_wait, on_progress=self._note_progress)
+            if store is not None
+            else None
         )
 
     def has_room(self, values: int) -> bool:
@@ -87,6 +89,21 @@ class Writer:
         self._arrived.set()
         if self._values_waiting >= self._settings.flush_values:
             self._full.set()
+        self.answer_if_busy(parcel)
+
+    def answer_if_busy(self, parcel: Parcel) -> None:
+        """While the store is away, free the broker of a parcel in hand: its gateway keeps the batch.
+
+        Left unacknowledged, the batches for one dead store would use up Receive Maximum, and nothing else came in.
+        """
+        left_s = self._busy_until - time.monotonic()
+        if left_s > 0:
+            self._let_wait(parcel, left_s)
+
+    def _let_wait(self, parcel: Parcel, pause_s: float) -> None:
+        if parcel.identity is not None:
+            deliveries, parcel.deliveries = parcel.deliveries, []
+            self._acks.wait(parcel.identity, pause_s, deliveries)
 
     async def drained(self) -> None:
         """Wait until nothing is in hand."""
@@ -139,6 +156,9 @@ class Writer:
             self.progress_at = time.monotonic()
             self._note_idle()
 
+    def _note_progress(self) -> None:
+        self.progress_at = time.monotonic()
+
     def _note_idle(self) -> None:
         if not self._waiting and not self._groups:
             self._idle.set()
@@ -187,8 +207,7 @@ class Writer:
         self.progress_at = time.monotonic()
         self._busy_until = time.monotonic() + pause_s
         for parcel in (*chain(*self._groups), *self._waiting):
-            if parcel.identity is not None:
-                self._acks.wait(parcel.identity, pause_s)
+            self._let_wait(parcel, pause_s)
         await self._acks.flush()
 
 

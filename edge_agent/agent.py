@@ -16,6 +16,7 @@ from edge_agent.buffer import Buffer
 from edge_agent.catalogue import GATEWAY_PROFILE, device_info
 from edge_agent.clock import Clock, boot_id
 from edge_agent.collector import DeviceState, listen, poll
+from edge_agent.devices import Devices, show
 from edge_agent.health import Health, Progress, feed_watchdog, tell
 from edge_agent.notify import notify
 from edge_agent.pipeline import Pipeline
@@ -119,8 +120,10 @@ class Agent:
             buffer=buffer.status,
             gate_problem=lambda: None if policy.current() else policy.problem,
         )
+        devices = Devices(settings, devices=self._configuration.devices, states=self._states, clock=self._clock)
         progress = Progress(lambda: pipeline.passed, lambda: buffer.status().disk_busy_s, patience_s=self._patience_s())
-        async with asyncio.TaskGroup() as group:
+        # A fault of our own ends the agent, but what is in memory is on disk by then.
+        async with buffer, asyncio.TaskGroup() as group:
             group.create_task(buffer.run(), name="buffer")
             sending = group.create_task(publisher.run(), name="publisher")
             sources = [self._start(group, source, pipeline) for source in self._sources]
@@ -130,6 +133,7 @@ class Agent:
                     tell(health, publisher.publish_health, pipeline.emit, period_s=settings.health.period_s),
                     name="health",
                 ),
+                group.create_task(show(devices, publisher.show_devices), name="devices"),
                 group.create_task(feed_watchdog(progress), name="watchdog"),
             ]
             notify("READY=1", f"STATUS=reading {len(profiles) - 1} devices")
@@ -137,8 +141,7 @@ class Agent:
             await stop.wait()
             notify("STOPPING=1")
             await _cancelled(sources)
-            for link in self._links.values():
-                await link.close()
+            await asyncio.gather(*(link.close() for link in self._links.values()))
             await pipeline.give_up_waiting()
             buffer.close_open_batches()
             await publisher.publish_health(health.document())
@@ -147,7 +150,10 @@ class Agent:
                     await publisher.stop()
             await _cancelled([sending])
             await buffer.close()
-        _LOG.info("stopped; everything is acknowledged or on disk")
+        if buffer.status().memory_batches:
+            _LOG.error("stopped; what is not on disk is lost")
+        else:
+            _LOG.info("stopped; everything is acknowledged or on disk")
 
     def _make_links(self) -> Mapping[str, SharedLink]:
         first: dict[str, Device] = {}

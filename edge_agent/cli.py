@@ -5,38 +5,47 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from telemetry.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
 EXIT_FAILED: Final = 1
 EXIT_UNAVAILABLE: Final = 69
 EXIT_CONFIG: Final = 78
+_LOOKUP: Final = "lookup"
+_LOOKUP_PATIENCE_S: Final = 0.3
 
 DEFAULT_CONFIG: Final = Path("/etc/campus-edge/agent.toml")
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The agent's TOML file.")]
+_EPILOG: Final = (
+    "Exit codes: 0 done, 1 a check failed, 2 wrong usage, 69 something is not available, 78 wrong settings."
+)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 app = typer.Typer(
-    help="The campus-edge gateway agent.\n\n"
-    "Exit codes: 0 ok · 1 a check failed · 2 usage · 69 not available · 78 wrong configuration.",
+    help="The campus-edge gateway agent.",
+    epilog=_EPILOG,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-buffer_app = typer.Typer(help="The durable buffer.", no_args_is_help=True)
+buffer_app = typer.Typer(help="The durable buffer.", epilog=_EPILOG, no_args_is_help=True)
 app.add_typer(buffer_app, name="buffer")
 
 
-@app.command()
+@app.command(epilog=_EPILOG)
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the agent until SIGTERM or SIGINT."""
     from edge_agent.agent import run_agent  # noqa: PLC0415 - `check` and `buffer` need no broker client
@@ -44,15 +53,14 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     try:
         configuration = load_configuration(config)
-        level = configuration.settings.log.level.upper()
-        logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
-        asyncio.run(run_agent(configuration))
+        _log_to_stderr(configuration.settings.log.level)
+        asyncio.run(_until_stopped(run_agent(configuration)))
     except ConfigError as error:
         _print_problems("error", error.problems)
         raise typer.Exit(EXIT_CONFIG) from error
 
 
-@app.command()
+@app.command(epilog=_EPILOG)
 def check(config: ConfigOption = DEFAULT_CONFIG, json_: JsonOption = False) -> None:
     """Name every problem of the configuration and of what surrounds the agent, each with its mend."""
     from edge_agent.checks import surroundings  # noqa: PLC0415
@@ -76,7 +84,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json_: JsonOption = False) -> N
     raise typer.Exit(EXIT_CONFIG if problems else EXIT_FAILED if errors else 0)
 
 
-@buffer_app.command()
+@buffer_app.command(epilog=_EPILOG)
 def status(config: ConfigOption = DEFAULT_CONFIG, json_: JsonOption = False) -> None:
     """Show what waits in the buffer, and for how many hours there is room."""
     from edge_agent.buffer import read_status  # noqa: PLC0415
@@ -95,7 +103,28 @@ def status(config: ConfigOption = DEFAULT_CONFIG, json_: JsonOption = False) -> 
         typer.echo(json.dumps(asdict(found)))
         return
     for name, value in asdict(found).items():
-        typer.echo(f"{name.replace('_', ' '):>16}  {'unknown' if value is None else value}")
+        typer.echo(f"{name.replace('_', ' '):>16}  {'-' if value is None else value}")
+
+
+async def _until_stopped(agent: Coroutine[Any, Any, None]) -> None:
+    """Run the agent; when all is safe, end without waiting for a name server that hangs."""
+    lookups = ThreadPoolExecutor(thread_name_prefix=_LOOKUP)
+    asyncio.get_running_loop().set_default_executor(lookups)
+    await agent
+    lookups.shutdown(wait=False, cancel_futures=True)
+    end = time.monotonic() + _LOOKUP_PATIENCE_S
+    while any(thread.name.startswith(_LOOKUP) for thread in threading.enumerate()):
+        if time.monotonic() > end:
+            # getaddrinfo cannot be cancelled, and Python would wait for its thread: 10 s and more.
+            logging.shutdown()
+            os._exit(0)
+        await asyncio.sleep(0.01)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    # At `debug` the serial library prints each byte that it reads: card numbers.
+    logging.getLogger("serialx").setLevel(logging.INFO)
 
 
 def _print_problems(level: str, problems: Sequence[Problem]) -> None:
@@ -105,4 +134,8 @@ def _print_problems(level: str, problems: Sequence[Problem]) -> None:
 
 def main() -> None:
     """Run the program."""
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"edge-agent needs {error.name} → pip install 'campus-edge[agent]'\n")
+        sys.exit(EXIT_UNAVAILABLE)

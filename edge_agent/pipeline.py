@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -12,7 +13,7 @@ from edge_agent.derive import Judge, Reporter
 from telemetry.sample import PERSON_CLASSES, Admitted, Quality, WithheldReason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edge_agent.clock import Clock
     from edge_agent.privacy import Gate
@@ -30,7 +31,7 @@ class Sink(Protocol):
     """What takes admitted samples; `edge_agent.buffer.Buffer` is one."""
 
     async def append(self, admitted: Admitted) -> None:
-        """Take one sample; returns when its durability is given."""
+        """Take one sample, before it waits for anything; returns when its durability is given."""
         ...
 
 
@@ -55,6 +56,8 @@ class Pipeline:
         self._waiting: deque[tuple[int, Admitted]] = deque()
         self._persons: deque[tuple[int, Admitted]] = deque()
         """Apart, since these wait for a limited time only: the others must not hide one that is too old."""
+        self._passing: set[asyncio.Task[None]] = set()
+        self._was_synced = clock.synced()
         self.passed = 0
         """Samples that went through; the watchdog watches it grow."""
 
@@ -68,21 +71,33 @@ class Pipeline:
         self._judges[device].gone()
 
     async def emit(self, sample: Sample) -> None:
-        """Take one sample from a driver; returns when what may leave is in the buffer."""
+        """Take one sample from a driver; returns when what may leave is in the buffer.
+
+        A caller that is cancelled meanwhile, at the agent's stop, takes nothing of the sample with it.
+        """
+        synced = self._is_synced()
+        sample = msgspec.structs.replace(sample, acquired_at_ns=self._clock.right_ns(sample.acquired_at_ns))
         reported = self._reporters[sample.device].report(self._judges[sample.device].judge(sample))
         self.passed += 1
         if reported is None:
             return
-        synced = self._clock.synced()
+        admitted = [answer for answer in self._gate.split(reported) if isinstance(answer, Admitted)]
+        if synced and not self.waiting and len(admitted) == 1:
+            await self._sink.append(admitted[0])
+            return
+        task = asyncio.get_running_loop().create_task(self._pass_on(admitted, synced=synced), name="passing on")
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+        await asyncio.shield(task)
+
+    async def _pass_on(self, parts: Sequence[Admitted], *, synced: bool) -> None:
         if synced and self.waiting:
             await self.stamp_waiting()
-        for answer in self._gate.split(reported):
-            if not isinstance(answer, Admitted):
-                continue
+        for admitted in parts:
             if synced:
-                await self._sink.append(answer)
+                await self._sink.append(admitted)
             else:
-                await self._wait(answer)
+                await self._wait(admitted)
 
     async def stamp_waiting(self) -> None:
         """Give the waiting samples their time, now that the clock is right, and pass them on."""
@@ -91,19 +106,30 @@ class Pipeline:
         for queue in (self._persons, self._waiting):
             while queue:
                 taken_ns, admitted = queue.popleft()
-                stamped = msgspec.structs.replace(admitted, acquired_at_ns=now_ns - (now_boot_ns - taken_ns))
-                await self._sink.append(stamped)
+                if self._gate.still(admitted):
+                    stamped = msgspec.structs.replace(admitted, acquired_at_ns=now_ns - (now_boot_ns - taken_ns))
+                    await self._sink.append(stamped)
 
     async def give_up_waiting(self) -> None:
         """Pass on what still waits; marked uncertain if the boot ends without a synchronised clock."""
-        if self._clock.synced():
+        while self._passing:
+            await asyncio.gather(*self._passing)
+        if self._is_synced():
             await self.stamp_waiting()
         while self.waiting:
             await self._pass_uncertain()
 
+    def _is_synced(self) -> bool:
+        synced = self._clock.synced()
+        if synced and not self._was_synced:
+            self._was_synced = True
+            for judge in self._judges.values():
+                judge.clock_set(self._clock.step_ns)
+        return synced
+
     async def _wait(self, admitted: Admitted) -> None:
         self._counters.add("clock.waited_samples")
-        taken_ns = boottime_ns() - max(0, self._clock.now_ns() - admitted.acquired_at_ns)
+        taken_ns = self._clock.boottime_of(admitted.acquired_at_ns)
         queue = self._persons if admitted.data_class in PERSON_CLASSES else self._waiting
         queue.append((taken_ns, admitted))
         self._withhold_old_persons()
@@ -116,6 +142,8 @@ class Pipeline:
         _, admitted = min(queues, key=lambda queue: queue[0][0]).popleft()
         if admitted.data_class in PERSON_CLASSES:
             self._withhold(admitted)
+            return
+        if not self._gate.still(admitted):
             return
         self._counters.add("clock.uncertain_samples")
         await self._sink.append(msgspec.structs.replace(admitted, quality=Quality.CLOCK_UNCERTAIN))

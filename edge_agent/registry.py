@@ -57,7 +57,7 @@ def _module(driver: str) -> Any:
     try:
         return importlib.import_module(path)
     except ImportError as error:  # a configured driver that cannot be imported stops the start
-        mend = "install the extra that has it (README, Install)"
+        mend = f"install the extra that {path.replace('.', '/')}/README.md names"
         raise ConfigError([Problem(where=f"driver {driver!r}", what=str(error), mend=mend)]) from error
 
 
@@ -90,6 +90,6 @@ def _bluetooth(settings: LinkSettings, counters: Counters) -> SharedLink:
 
         backend = make_backend(adapter=settings.adapter or DEFAULT_ADAPTER, hci=settings.hci)
     except ImportError as error:
-        mend = "install the extra ble, or ble-sim for hci (README, Install)"
+        mend = "install the extra ble, or ble-sim for hci (drivers/ble_heart_rate/README.md)"
         raise ConfigError([Problem(where=f"[[link]] {settings.name}", what=str(error), mend=mend)]) from error
     return BluetoothLink(settings.name, counters, backend=backend, max_connections=settings.connections)

@@ -15,8 +15,19 @@ from simulators.spec import KINDS, DeviceSpec, UnitSpec, default_units
 
 UNAVAILABLE: Final = 69
 
+_EPILOG: Final = (
+    "Exit codes: 0 done, 2 wrong usage, 69 an address, path or process is not available, 78 no such model or value."
+)
+_DEMO_EPILOG: Final = (
+    "Exit codes: 0 green, 1 red, 2 wrong options, 69 a process or server is not available, 130 interrupted."
+)
+
 app = typer.Typer(
-    name="campus-sim", help="Simulated classroom devices, at the wire.", no_args_is_help=True, add_completion=False
+    name="campus-sim",
+    help="Simulated classroom devices, at the wire.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 Seed = Annotated[int, typer.Option(help="The same seed gives the same measurements, cards and damage.")]
@@ -35,7 +46,7 @@ def _units(kind: str, name: str, units: str, model: str) -> list[UnitSpec]:
     return [msgspec.structs.replace(unit, model=chosen or unit.model) for unit, chosen in zip(named, own, strict=False)]
 
 
-@app.command()
+@app.command(epilog=_EPILOG)
 def device(
     kind: Annotated[str, typer.Argument(help="One of: " + ", ".join(KINDS))],
     *,
@@ -89,7 +100,7 @@ def device(
     raise typer.Exit(exit_code(lambda: asyncio.run(run_device(spec, ready=print_ready))))
 
 
-@app.command("list")
+@app.command("list", epilog=_EPILOG)
 def list_(as_json: AsJson = False) -> None:
     """List kinds of device, Modbus models, faults and scenarios."""
     from simulators.listing import inventory, print_tables  # noqa: PLC0415
@@ -100,7 +111,7 @@ def list_(as_json: AsJson = False) -> None:
         print_tables()
 
 
-@app.command()
+@app.command(epilog=_EPILOG)
 def fault(
     control: Annotated[str, typer.Argument(help="The device's control socket, as its ready line names it.")],
     name: Annotated[str, typer.Argument(help="Which fault; `campus-sim list` names them.")],
@@ -132,7 +143,7 @@ def fault(
     sys.stdout.write(json.dumps(state) + "\n")
 
 
-@app.command()
+@app.command(epilog=_EPILOG)
 def run(
     data: Annotated[Path, typer.Option(help="Directory for ledger.jsonl, said/ and dev/ (links).")] = Path("sim-data"),
     seed: Seed = 1,
@@ -156,7 +167,7 @@ def demo(context: typer.Context) -> None:
     from simulators.demo.command import demo as command  # noqa: PLC0415 - it needs the extra `demo`
 
     inner = typer.Typer(add_completion=False)
-    inner.command()(command)
+    inner.command(epilog=_DEMO_EPILOG)(command)
     inner(args=context.args, prog_name="campus-sim demo")
 
 

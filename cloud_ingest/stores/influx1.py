@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from cloud_ingest.stores.base import Capabilities, Outcome, Record, Selection
 from cloud_ingest.stores.influx_http import InfluxHttp
-from cloud_ingest.stores.influxql import identifier, latest_text, literal, to_records
+from cloud_ingest.stores.influxql import identifier, latest_text, literal, select_text, to_records
 from telemetry.errors import AuthError, ConfigError, Problem, StoreBusy, StoreRejected
 
 if TYPE_CHECKING:
@@ -50,8 +50,13 @@ class Influx1Store:
             # A user without admin rights may still write; if not, the write says so.
             await self.health()
         except StoreRejected:
-            # It exists with another policy of that name, such as one whose retention was set.
+            # It exists with another policy of that name, such as one whose retention was set, or without one.
             await self._http.influxql(f"CREATE DATABASE {identifier(self._database)}", {}, method="POST")
+            found = await self._http.influxql(f"SHOW RETENTION POLICIES ON {identifier(self._database)}", {})
+            names = {row[0] for series in found.get("series", ()) for row in series.get("values", ())}
+            if _POLICY not in names:
+                policy = f"CREATE RETENTION POLICY {identifier(_POLICY)} ON {identifier(self._database)}"
+                await self._http.influxql(f"{policy} DURATION INF REPLICATION 1", {}, method="POST")
 
     async def write(self, rows: Sequence[Row]) -> Outcome:
         """Write rows. Raises StoreRejected also after a partial write; what was written may be written again."""
@@ -59,15 +64,19 @@ class Influx1Store:
         try:
             await self._http.write("/write", params, rows)
         except StoreBusy as busy:
-            if "database not found" in str(busy):
-                await self.prepare()
+            if any(lost in str(busy) for lost in ("database not found", "retention policy not found")):
+                try:
+                    await self.prepare()
+                except StoreRejected as error:
+                    raise StoreBusy(f"{self.name} cannot be prepared: {error}", retry_after_s=30.0) from error
                 raise StoreBusy(f"{self.name} had lost its database", retry_after_s=0.1) from busy
             raise
         return Outcome()
 
     async def query(self, selection: Selection) -> list[Record]:
         """Return the selected rows by time."""
-        return await self._http.select(selection, self._params)
+        result = await self._http.influxql(select_text(selection), self._params)
+        return to_records(result, means=selection.every_ns is not None)
 
     async def latest(self, measurement: str) -> list[Record]:
         """Return the newest row of each series."""

@@ -7,6 +7,7 @@ import gzip
 import ipaddress
 import json
 import math
+import re
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from io import BytesIO
@@ -16,7 +17,6 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from cloud_ingest.line_protocol import LineEncoder
-from cloud_ingest.stores.influxql import select_text, to_records
 from telemetry.errors import AuthError, StoreBusy, StoreRejected
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from cloud_ingest.addresses import StoreAddress
     from cloud_ingest.series import Row
-    from cloud_ingest.stores.base import Record, Selection
 
 WRITE_S: Final = 30.0
 QUERY_S: Final = 120.0
@@ -33,6 +32,11 @@ _RETRY_S: Final = 2.0
 _MENDING_S: Final = 30.0
 _ZIP_ABOVE: Final = 1024
 _SHOWN: Final = 300
+_HANDLE: Final = re.compile(r"\b[0-9a-f]{32}\b")
+
+
+class NotFound(StoreBusy):
+    """Database, bucket or mapping does not exist: a person must look, and no row is refused for it."""
 
 
 class Answer:
@@ -55,9 +59,9 @@ class Answer:
         if isinstance(document, dict):
             for key in ("error", "message"):
                 if isinstance(document.get(key), str):
-                    return str(document[key])[:_SHOWN]
+                    return _shown(document[key])
         text = self.body.decode(errors="replace").strip()
-        return (text or self.headers.get("X-Influxdb-Error", "") or f"HTTP {self.status}")[:_SHOWN]
+        return _shown(text or self.headers.get("X-Influxdb-Error", "") or f"HTTP {self.status}")
 
     @property
     def retry_after_s(self) -> float:
@@ -144,7 +148,9 @@ class InfluxHttp:
             return AuthError(f"{self.name} answers HTTP {status}: {message}")
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return StoreBusy(f"{self.name} answers HTTP {status}: {message}", retry_after_s=answer.retry_after_s)
-        # Not found, redirected, or something no InfluxDB says: a person must look, and no row is refused for it.
+        if status == HTTPStatus.NOT_FOUND:
+            return NotFound(f"{self.name} answers HTTP {status}: {message}", retry_after_s=_MENDING_S)
+        # Redirected, or something no InfluxDB says: a person must look, and no row is refused for it.
         return StoreBusy(f"{self.name} answers HTTP {status}: {message}", retry_after_s=_MENDING_S)
 
     async def influxql(self, text: str, params: Mapping[str, str], *, method: str = "GET") -> dict[str, Any]:
@@ -159,18 +165,23 @@ class InfluxHttp:
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise StoreBusy(f"{self.name} answers no query result", retry_after_s=_MENDING_S) from error
         if "error" in result:
-            raise StoreRejected(f"query is refused: {result['error']}")
+            raise StoreRejected(f"query is refused: {_shown(str(result['error']))}")
+        if result.get("partial") or any(series.get("partial") for series in result.get("series", ())):
+            raise StoreRejected(
+                "the server cut the answer short (its max-row-limit): ask for a shorter time or --every"
+            )
         return result
-
-    async def select(self, selection: Selection, params: Mapping[str, str]) -> list[Record]:
-        """Return the selected rows by time."""
-        return to_records(await self.influxql(select_text(selection), params))
 
     async def close(self) -> None:
         """Close the connections."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+def _shown(text: str) -> str:
+    """Return the head of a server's text, which may quote whole rows, without pseudonyms: it goes into logs."""
+    return _HANDLE.sub("…", text)[:_SHOWN]
 
 
 def _is_near(base: str) -> bool:

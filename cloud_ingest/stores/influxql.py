@@ -49,12 +49,12 @@ def subject_text(measurement: str, subject: str) -> str:
     return f'SELECT * FROM {identifier(measurement)} WHERE "subject" = {literal(subject)} GROUP BY * LIMIT 1'  # noqa: S608
 
 
-def to_records(result: dict[str, Any]) -> list[Record]:
+def to_records(result: dict[str, Any], *, means: bool = False) -> list[Record]:
     """Return the rows of a result made with GROUP BY * and epoch=ns, by time; absent fields are left out."""
     records: list[Record] = []
     for series in result.get("series", ()):
         tags = {key: value for key, value in series.get("tags", {}).items() if value}
-        names = [str(name).removeprefix(_MEAN) for name in series["columns"][1:]]
+        names = [str(name).removeprefix(_MEAN if means else "") for name in series["columns"][1:]]
         for time_ns, *values in series["values"]:
             fields = {name: _field(value) for name, value in zip(names, values, strict=True) if value is not None}
             if fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
+from cloud_ingest.private import create_private, identity
 from cloud_ingest.stores.base import Capabilities, Outcome, Record, Selection
 from cloud_ingest.stores.sqlite_read import latest, select
 from telemetry.errors import ConfigError, Problem, StoreBusy
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from telemetry.sample import Value
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS series (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, measurement TEXT NOT NULL, tags TEXT NOT NULL
@@ -40,7 +43,10 @@ CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 _SERIES_CACHE: Final = 100_000
 _SWEEP_EVERY_S: Final = 3600.0
-_BUSY_S: Final = 5.0
+_BUSY_S: Final = 1.0
+"""How long a lock is waited for: shorter than what is left of a stop in time."""
+_LOG_BYTES: Final = 64_000_000
+"""The write-ahead log is cut back to this after a long reader or a large deletion."""
 _WRITE_DEADLINE_S: Final = 30.0
 _READ_DEADLINE_S: Final = 120.0
 
@@ -56,6 +62,9 @@ class SqliteStore:
         self._series: dict[str, int] = {}
         self._fields: dict[tuple[str, str], tuple[int, str]] = {}
         self._swept_at = 0.0
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the open file."""
+        self._closing = False
 
     @property
     def name(self) -> str:
@@ -97,19 +106,28 @@ class SqliteStore:
         return f"SQLite {sqlite3.sqlite_version}"
 
     async def close(self) -> None:
-        """Wait for the write in hand and close the file."""
-        db, self._db = self._db, None
-        if db is not None:
-            await asyncio.get_running_loop().run_in_executor(self._writing, db.close)
+        """Wait for the write in hand, drop those behind it, and close the file."""
+        self._closing = True
+        await asyncio.get_running_loop().run_in_executor(self._writing, self._close)
         self._writing.shutdown(wait=True)
         self._reading.shutdown(wait=True)
 
     async def _in_writer(self, work: Callable[[], _T]) -> _T:
-        return await self._run(self._writing, work, _WRITE_DEADLINE_S)
+        def write() -> _T:
+            if self._closing:
+                raise StoreBusy(f"{self.name} is closed", retry_after_s=1.0)
+            return work()
+
+        return await self._run(self._writing, write, _WRITE_DEADLINE_S)
 
     async def _in_reader(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         def read() -> _T:
-            with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=_BUSY_S)) as db:
+            # The parameter `mode=ro` is what keeps a reader from creating a file by a mistyped path.
+            if not self._path.is_file():
+                mend = "correct the path, or start `cloud-ingest run` with it"
+                raise StoreBusy(f"{self.name} does not exist → {mend}", retry_after_s=5.0)
+            address = f"{self._path.absolute().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S)) as db:
                 return work(db)
 
         return await self._run(self._reading, read, _READ_DEADLINE_S)
@@ -130,9 +148,16 @@ class SqliteStore:
 
     def _open(self) -> None:
         if self._db is not None:
-            return
+            if self._file == identity(self._path):
+                return
+            # What is written to a deleted file is gone with this process, though each commit succeeds.
+            _log.error(
+                "%s was deleted or replaced while it was open: going on in the file that is there now", self.name
+            )
+            self._close()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            create_private(self._path)
             db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
         except (OSError, sqlite3.OperationalError) as error:
             raise ConfigError(
@@ -145,9 +170,18 @@ class SqliteStore:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA secure_delete=ON")
+        db.execute(f"PRAGMA journal_size_limit={_LOG_BYTES}")
         db.execute("PRAGMA cache_size=-65536")
         db.executescript(_SCHEMA)
         self._db = db
+        self._file = identity(self._path)
+
+    def _close(self) -> None:
+        db, self._db = self._db, None
+        self._series.clear()
+        self._fields.clear()
+        if db is not None:
+            db.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

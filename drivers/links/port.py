@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from telemetry.errors import DeviceUnavailable
@@ -22,7 +24,9 @@ class Port(asyncio.Protocol):
     def __init__(self, name: str, counters: Counters) -> None:
         self._name = name
         self._counters = counters
-        self._pending = bytearray()
+        self._pending: deque[tuple[float, bytes]] = deque()
+        """What came and was not read, each piece with the `time.monotonic()` at which it came."""
+        self._pending_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._lost: str | None = None
@@ -40,11 +44,12 @@ class Port(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Buffer `data` (called by asyncio)."""
-        self._pending += data
-        surplus = len(self._pending) - MAX_PENDING_BYTES
+        self._pending.append((time.monotonic(), data))
+        self._pending_bytes += len(data)
+        surplus = self._pending_bytes - MAX_PENDING_BYTES
         if surplus > 0:
-            del self._pending[:surplus]
             self._counters.add(f"link.{self._name}.overrun_bytes", surplus)
+            self._drop(surplus)
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -64,6 +69,13 @@ class Port(asyncio.Protocol):
 
         Raises DeviceUnavailable if the port is lost and nothing is left to read.
         """
+        return b"".join([data for _, data in await self.receive_pieces()])
+
+    async def receive_pieces(self) -> list[tuple[float, bytes]]:
+        """As `receive`, in the pieces in which it came, each with its `time.monotonic()`.
+
+        For devices that speak unasked: when they spoke counts, not when somebody had time to listen.
+        """
         while not self._pending:
             if self._lost is not None:
                 raise self._unavailable()
@@ -72,14 +84,15 @@ class Port(asyncio.Protocol):
                 await self._waiter
             finally:
                 self._waiter = None
-        data = bytes(self._pending)
-        self._pending.clear()
-        return data
+        pieces = list(self._pending)
+        self.discard()
+        return pieces
 
     def discard(self) -> int:
         """Throw away what was received and not read; return how many bytes that was."""
-        count = len(self._pending)
+        count = self._pending_bytes
         self._pending.clear()
+        self._pending_bytes = 0
         return count
 
     def close(self) -> None:
@@ -95,6 +108,15 @@ class Port(asyncio.Protocol):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_RELEASE_S):
                 await self._released.wait()
+
+    def _drop(self, count: int) -> None:
+        """Let the oldest bytes go."""
+        self._pending_bytes -= count
+        while count:
+            came, data = self._pending.popleft()
+            if len(data) > count:
+                self._pending.appendleft((came, data[count:]))
+            count = max(0, count - len(data))
 
     def _unavailable(self) -> DeviceUnavailable:
         return DeviceUnavailable(f"link {self._name} is lost: {self._lost or 'not open'}")

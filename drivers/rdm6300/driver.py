@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from typing import TYPE_CHECKING, Annotated, Final, Self
 
 from pydantic import Field
@@ -59,25 +59,28 @@ class Rdm6300Driver:
 
     async def samples(self) -> AsyncIterator[Sample]:
         """Yield one Sample per arrival of a card. Raises DeviceUnavailable when the port is lost."""
-        loop = asyncio.get_running_loop()
         decoder = FrameDecoder()
         async with self._link.turn() as port:
             presences = Presences(
-                confirm_frames=self._options.confirm_frames, gap_s=self._options.gap_s, opened_s=loop.time()
+                confirm_frames=self._options.confirm_frames, gap_s=self._options.gap_s, opened_s=time.monotonic()
             )
             while True:
-                data = await port.receive()
-                now_s, now_ns = loop.time(), self._context.now_ns()
-                for card in decoder.feed(data):
-                    arrival = presences.sighting(card, now_s=now_s, now_ns=now_ns)
-                    if arrival is not None:
-                        yield Sample(
-                            device=self._context.device,
-                            acquired_at_ns=arrival.first_ns,
-                            values={POINT: True},
-                            subject=Subject(kind="card", identifier=arrival.card),
-                            resumed=arrival.resumed,
-                        )
+                # All sightings first, by the time at which each came: whoever takes a sample may be slow, which
+                # must not look like a card that left and came back.
+                pieces = await port.receive_pieces()
+                behind_ns = self._context.now_ns() - int(time.monotonic() * 1e9)
+                seen = [(card, came) for came, data in pieces for card in decoder.feed(data)]
+                sightings = (
+                    presences.sighting(card, now_s=came, now_ns=int(came * 1e9) + behind_ns) for card, came in seen
+                )
+                for arrival in [arrival for arrival in sightings if arrival is not None]:
+                    yield Sample(
+                        device=self._context.device,
+                        acquired_at_ns=arrival.first_ns,
+                        values={POINT: True},
+                        subject=Subject(kind="card", identifier=arrival.card),
+                        resumed=arrival.resumed,
+                    )
                 self._count(decoder, presences)
 
     def _count(self, decoder: FrameDecoder, presences: Presences) -> None:

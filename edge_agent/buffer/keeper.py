@@ -54,19 +54,20 @@ class Keeper:
         task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 
-    async def append(self, batches: Sequence[EncodedBatch]) -> bool:
-        """Make `batches` durable; false (counted, flagged, to be retried) if the disk does not take them."""
+    async def append(self, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:
+        """Make `batches` durable; return those that are: fewer (counted, flagged) if the disk does not take all."""
+        durable: list[EncodedBatch] = []
         try:
-            await self.call(lambda: self.stream.append(batches))
+            await self.call(lambda: self.stream.append(batches, durable))
         except OSError as error:
             self.error = str(error)
             self._counters.add("buffer.disk_errors")
             self.retry_at = asyncio.get_running_loop().time() + self._retry_s
             self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
-            return False
+            return durable
         self.error, self._retry_s, self.retry_at = None, RETRY_MIN_S, 0.0
         self._counters.add(f"buffer.syncs.{self.stream.name}")
-        return True
+        return durable
 
     async def read(self, skip: frozenset[tuple[str, int]]) -> EncodedBatch | None:
         """Return the next unacknowledged batch, none if there is no more or the disk cannot be read."""

@@ -65,16 +65,24 @@ async def open_directory(
     )
     recent = RecentEvents()
     try:
-        identity = await samples.call(
-            lambda: _identity(path / "meta", site=site, gateway=gateway, on_unsaved=samples.stream.counts.add)
-        )
         await events.call(events.stream.open)
         await samples.call(samples.stream.open)
+        identity = await samples.call(
+            lambda: _identity(
+                path / "meta",
+                site=site,
+                gateway=gateway,
+                waiting=events.state.batches + samples.state.batches,
+                on_unsaved=samples.stream.counts.add,
+            )
+        )
         await events.call(lambda: _recover(events.stream, recent, now_ns()))
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         await events.close()
         await samples.close()
         os.close(lock)
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError([_unusable(path, error)]) from error
     try:
         await events.call(lambda: events.stream.prepare(identity.epoch))
@@ -111,14 +119,28 @@ def _unusable(path: Path, error: OSError) -> Problem:
     )
 
 
-def _identity(path: Path, *, site: str, gateway: str, on_unsaved: Callable[[str], None]) -> Identity:
+def _renamed(path: Path, old: Meta, waiting: int) -> Problem:
+    # What waits says whose it is: under another name the broker or the ingest would refuse it.
+    name = f"gateway {old.gateway!r} of site {old.site!r}"
+    return Problem(
+        where=f"buffer.path {path}",
+        what=f"{waiting} batches of {name} wait here to be sent, and the settings name another",
+        mend=f'run once more with site = "{old.site}", gateway = "{old.gateway}" until `edge-agent buffer status` '
+        "says that nothing waits; or give this gateway another buffer.path, and those batches stay where they are",
+    )
+
+
+def _identity(path: Path, *, site: str, gateway: str, waiting: int, on_unsaved: Callable[[str], None]) -> Identity:
     try:
         meta = read_meta(path)
     except OSError:
         meta = None
     if meta is None and path.exists():
         on_unsaved("buffer.meta_unreadable")
-    if meta is None or (meta.site, meta.gateway) != (site, gateway):
+    other = meta is not None and (meta.site, meta.gateway) != (site, gateway)
+    if meta is not None and other and waiting:
+        raise ConfigError([_renamed(path.parent, meta, waiting)])
+    if meta is None or other:
         meta = Meta(site=site, gateway=gateway, epoch=new_epoch(), reserved=1)
     identity = Identity(site=site, gateway=gateway, epoch=meta.epoch, first=meta.reserved)
     reserving = identity.next_meta()

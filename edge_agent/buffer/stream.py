@@ -75,19 +75,25 @@ class Stream:
             segment.unload()
         self._sweep()
 
-    def append(self, batches: Sequence[EncodedBatch]) -> None:
-        """Make `batches` durable, in one write and fdatasync where they fit into one segment. Raises OSError."""
+    def append(self, batches: Sequence[EncodedBatch], durable: list[EncodedBatch] | None = None) -> None:
+        """Make `batches` durable, in one write and fdatasync where they fit into one segment.
+
+        Raises OSError; what is durable all the same stands in `durable` then.
+        """
+        durable = [] if durable is None else durable
         waiting: list[EncodedBatch] = []
         room = 0
         for batch in batches:
             size = HEADER_BYTES + len(batch.payload)
             if not waiting or waiting[0].epoch != batch.epoch or room < size:
                 self._write(waiting)
+                durable += waiting
                 waiting = []
                 room = self._writable(batch.epoch, size).room
             waiting.append(batch)
             room -= size
         self._write(waiting)
+        durable += waiting
 
     def prepare(self, epoch: str) -> None:
         """Make the next segment while nobody waits for it, once the active one is nearly full. Raises OSError."""

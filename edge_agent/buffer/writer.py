@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edge_agent.buffer.opening import Opened
     from telemetry.counters import Counters
 
+_LOG: Final = logging.getLogger(__name__)
 MAINTAIN_S: Final = 5.0
 
 
@@ -101,6 +103,7 @@ class Writer:
         await self._stopped.wait()
         await self._commit_events()
         await self.spill()
+        self._count_lost()
         for keeper in (self._events, self._samples):
             await self._let_go(keeper)
             await keeper.close()
@@ -159,8 +162,9 @@ class Writer:
             self._intake.wanted = False
         self._intake.close_all(event=False)
         pending = self._holding.in_memory(event=False)
-        if pending and await self._write(self._samples, pending):
-            for key in pending:
+        if pending:
+            await self._write(self._samples, pending)
+            for key in [key for key, one in pending.items() if one.on_disk]:
                 self._holding.forget(key)
             self._on_ready()
         self._relieved.set()
@@ -168,15 +172,14 @@ class Writer:
     async def _write(self, keeper: Keeper, pending: Mapping[Key, ClosedBatch]) -> bool:
         batches = [one.batch for one in pending.values()]
         await self._make_room(await keeper.call(lambda: keeper.stream.growth(batches)))
-        if not await keeper.append(batches):
-            return False
-        for key, one in pending.items():
-            one.on_disk = True
+        for batch in await keeper.append(batches):
+            key = (batch.epoch, batch.number)
+            pending[key].on_disk = True
             if key not in self._holding.batches:
                 # Acknowledged while it was being written.
                 self._holding.taken.add(key)
                 keeper.note_acked(key[0], [(key[1], key[1])])
-        return True
+        return all(one.on_disk for one in pending.values())
 
     async def _make_room(self, growth: int) -> None:
         """Keep below the cap: the oldest samples go first, then the oldest events; the stream counts them."""
@@ -197,6 +200,18 @@ class Writer:
             name = "events" if dropped.batch.event else "samples"
             self._counters.add(f"buffer.dropped_batches.{name}")
             self._counters.add(f"buffer.dropped_values.{name}", dropped.batch.values)
+
+    def _count_lost(self) -> None:
+        """Say what the disk did not take at the very end: nobody will be there to try again."""
+        for name, keeper in (("events", self._events), ("samples", self._samples)):
+            lost = self._holding.in_memory(event=keeper is self._events).values()
+            values = sum(one.batch.values for one in lost)
+            if not values:
+                continue
+            self._counters.add(f"buffer.dropped_batches.{name}", len(lost))
+            self._counters.add(f"buffer.dropped_values.{name}", values)
+            what = "%d values of %s are lost, the disk does not take them: %s → make room on it or replace it"
+            _LOG.error(what, values, name, keeper.error)
 
     # ---- housekeeping
 

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.collector.backoff import AUTH_S, Backoff
+from edge_agent.collector.faults import Passing, expected
 from telemetry.errors import AuthError, DeviceUnavailable, ProtocolError
 from telemetry.sample import Reason, Sample
 
@@ -32,12 +33,15 @@ async def poll(
 ) -> None:
     """Read the device every `period_s` seconds, from a random phase on, until cancelled."""
     backoff = Backoff()
+    passing = Passing(emit)
     while True:
         try:
             async with create() as driver:
-                await _read_for_ever(driver, context, emit, state=state, backoff=backoff, period_s=period_s)
-        except (DeviceUnavailable, ProtocolError, AuthError) as error:
-            state.down(error)
+                await _read_for_ever(driver, context, passing, state=state, backoff=backoff, period_s=period_s)
+        except Exception as error:  # whatever a driver does must not stop the others
+            if passing.failed:
+                raise
+            state.down(expected(error))
             await asyncio.sleep(AUTH_S if isinstance(error, AuthError) else backoff.next_s())
 
 
@@ -85,6 +89,8 @@ async def _read(driver: PollDriver, deadline_s: float) -> Sample:
             return await driver.read()
     except TimeoutError as error:
         raise DeviceUnavailable(f"a reading hung for {_STALL_FACTOR * deadline_s:g} s", timed_out=True) from error
+    except Exception as error:
+        raise expected(error) from error
 
 
 def _link_lost(error: Exception) -> bool:

@@ -7,7 +7,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, cast
 
 from edge_agent.collector.backoff import AUTH_S, Backoff
-from telemetry.errors import AuthError, DeviceUnavailable, ProtocolError
+from edge_agent.collector.faults import Passing, expected
+from telemetry.errors import AuthError, DeviceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -39,6 +40,7 @@ async def _until_lost(
     create: Callable[[], PushDriver], emit: Callable[[Sample], Awaitable[None]], state: DeviceState
 ) -> Exception:
     """Pass on samples until the device is lost; return why it was."""
+    passing = Passing(emit)
     try:
         async with (
             create() as driver,
@@ -46,7 +48,9 @@ async def _until_lost(
         ):
             async for sample in samples:
                 state.sampled()
-                await emit(sample)
-    except (DeviceUnavailable, ProtocolError, AuthError) as error:
-        return error
+                await passing(sample)
+    except Exception as error:  # whatever a driver does must not stop the others
+        if passing.failed:
+            raise
+        return expected(error)
     return DeviceUnavailable("the driver ended without an error")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LOG: Final = logging.getLogger(__name__)
+_LINES: Final = 6
+_LINES_WITHIN_S: Final = 600.0
+"""So many lines about one device in so long; a loose plug or a babbling device changes its error each second."""
 
 
 @dataclass(slots=True, kw_only=True)
 class DeviceState:
-    """Whether a device answers; changes are logged once, not each failure."""
+    """Whether a device answers; changes are logged, not each failure, and not without end."""
 
     device: str
     state: str = "starting"
@@ -28,16 +32,19 @@ class DeviceState:
     on_lost: Callable[[], None] | None = None
     """Called when the device may have lost its power, not for a single reading that failed."""
 
+    _logged_s: deque[float] = field(default_factory=lambda: deque(maxlen=_LINES), repr=False)
+    _unlogged: int = 0
+
     def up(self) -> None:
         """Note a sign of life."""
         if self.state == "down":
-            _LOG.info("device %s is back", self.device)
+            self._log(logging.INFO, "is back")
         self.state, self.error = "up", None
 
     def down(self, error: Exception, *, lost: bool = True) -> None:
         """Note that the device does not work, and why; `lost` if it may have lost its power."""
         if self.error != str(error):
-            _LOG.warning("device %s: %s", self.device, error)
+            self._log(logging.WARNING, str(error))
         self.state, self.error = "down", str(error)
         if lost and self.on_lost is not None:
             self.on_lost()
@@ -53,3 +60,13 @@ class DeviceState:
         if self.link_open is not None and self.state != "up" and self.link_open():
             self.up()
         return {"state": self.state, "last_sample_age_s": age_s, "error": self.error}
+
+    def _log(self, level: int, what: str) -> None:
+        now = time.monotonic()
+        if len(self._logged_s) == _LINES and now - self._logged_s[0] < _LINES_WITHIN_S:
+            self._unlogged += 1
+            return
+        more = f" ({self._unlogged} changes before it were not logged)" if self._unlogged else ""
+        self._logged_s.append(now)
+        self._unlogged = 0
+        _LOG.log(level, "device %s: %s%s", self.device, what, more)

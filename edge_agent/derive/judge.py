@@ -28,6 +28,12 @@ class Judge:
         """Note that the device was lost: when it is back it warms up again."""
         self._appeared_at_ns = None
 
+    def clock_set(self, step_ns: int) -> None:
+        """Note that the clock was set by `step_ns`: neither a warm-up nor a step is over sooner for it."""
+        if self._appeared_at_ns is not None:
+            self._appeared_at_ns += step_ns
+        self._last = {name: (at_ns + step_ns, value) for name, (at_ns, value) in self._last.items()}
+
     def judge(self, sample: Sample) -> Sample:
         """Return `sample` with calibrated values, the bad ones moved to `bad`, and its quality."""
         if sample.values and (self._appeared_at_ns is None or sample.acquired_at_ns < self._appeared_at_ns):

@@ -68,15 +68,9 @@ class Gate:
             handle = self._keys.handle(purpose, sample.subject) if self._keys is not None else None
             if handle is None:
                 return self._withheld(sample, data_class, WithheldReason.NO_KEY)
-        if data_class not in _FREE:
-            policy = self._policy()
-            refusal = (
-                WithheldReason.NO_POLICY
-                if policy is None
-                else policy.refusal(data_class, purpose, handle, self._now_ns())
-            )
-            if refusal is not None:
-                return self._withheld(sample, data_class, refusal)
+        refusal = self._refusal(data_class, purpose, handle)
+        if refusal is not None:
+            return self._withheld(sample, data_class, refusal)
         return Admitted(
             device=sample.device,
             acquired_at_ns=sample.acquired_at_ns,
@@ -89,6 +83,24 @@ class Gate:
             handle=handle,
             resumed=sample.resumed,
         )
+
+    def still(self, admitted: Admitted) -> bool:
+        """Tell whether what was admitted a while ago may leave now too; counted as withheld if it may not.
+
+        The policy may have changed, or the clock by which it was in force was wrong.
+        """
+        refusal = self._refusal(admitted.data_class, admitted.purpose, admitted.handle)
+        if refusal is not None:
+            self._counters.add(f"gate.withheld.{admitted.data_class}.{refusal}")
+        return refusal is None
+
+    def _refusal(self, data_class: DataClass, purpose: str, handle: str | None) -> WithheldReason | None:
+        if data_class in _FREE:
+            return None
+        policy = self._policy()
+        if policy is None:
+            return WithheldReason.NO_POLICY
+        return policy.refusal(data_class, purpose, handle, self._now_ns())
 
     def _withheld(self, sample: Sample, data_class: DataClass, reason: WithheldReason) -> Withheld:
         return Withheld(device=sample.device, data_class=data_class, reason=reason)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SUBKEY_BYTES: Final = 32
 HANDLE_BYTES: Final = 16
 _LABEL: Final = b"campus-handle/1"
-_SEE: Final = "docs/privacy.md"
+_SEE: Final = "edge_agent/privacy/README.md"
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOG: Final = logging.getLogger(__name__)
-_SEE: Final = "docs/privacy.md"
+_SEE: Final = "edge_agent/privacy/README.md"
 _LOOK_EVERY_S: Final = 1.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

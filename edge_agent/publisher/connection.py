@@ -42,6 +42,8 @@ DEADLINE_S: Final = 10.0
 _GOODBYE_S: Final = 1.0
 _RECEIVE_MAXIMUM: Final = 100
 _FAILURE: Final = 0x80
+_HEADER_BYTES: Final = 256
+"""More than topic and properties of one of our messages take."""
 _AIOMQTT_TIMEOUT: Final = "Operation timed out"
 # Bad user or password, not authorised, banned, bad authentication method; paho gives 3.1.1's codes as those of 5.
 _AUTH_CODES: Final = {0x86, 0x87, 0x8A, 0x8C}
@@ -138,9 +140,13 @@ class Connection(aiomqtt.Client):
         """Done when the connection has ended."""
         return self._disconnected
 
-    def send(self, topic: str, payload: bytes, *, qos: int) -> int:
+    def takes(self, payload: bytes) -> bool:
+        """Whether the broker takes a message so large: sending a larger one would only make it hang up."""
+        return self.max_packet_bytes is None or len(payload) + _HEADER_BYTES <= self.max_packet_bytes
+
+    def send(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int:
         """Hand a message over and return its id; a PUBACK is told to `on_puback`. Raises MqttCodeError."""
-        info = self._client.publish(topic, payload, qos)
+        info = self._client.publish(topic, payload, qos, retain)
         if info.rc != MQTT_ERR_SUCCESS:
             raise aiomqtt.MqttCodeError(info.rc, "cannot publish")
         return info.mid
@@ -161,6 +167,7 @@ class Connection(aiomqtt.Client):
                 # The thread in connect() cannot be stopped, but ends by its deadline; then nobody waits for a CONNACK.
                 if not self._connected.done():
                     self._connected.set_exception(Unanswered("stopped while connecting"))
+                    self._connected.exception()  # else asyncio complains if our caller is cancelled before it looks
                 await asyncio.wait([entering, stopping])
                 if entering.exception() is None:
                     await self.abandon()
@@ -176,6 +183,9 @@ class Connection(aiomqtt.Client):
             if str(error) == _AIOMQTT_TIMEOUT:
                 raise Unanswered(f"broker did not answer the login within {self.timeout:.0f} s") from error
             raise
+        except UnicodeError as error:
+            await self.abandon()
+            raise aiomqtt.MqttError(f"{self._hostname!r} cannot be a host name → mend mqtt.url") from error
         # Deadlines are ours from here: asyncio.wait_for of Python 3.11, which aiomqtt uses, may swallow a cancellation.
         self.timeout = math.inf
 

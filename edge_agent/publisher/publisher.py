@@ -92,6 +92,7 @@ class Publisher:
         self._stopped = asyncio.Event()
         self._stopped.set()
         self._connection: Connection | None = None
+        self._devices: bytes | None = None
         self._agreed: aiomqtt.ProtocolVersion | None = None
         self._agreed_until = 0.0
         outbox.on_ready(self._wake.set)
@@ -129,10 +130,19 @@ class Publisher:
             self._counters.add("publisher.health_unsent")
             return
         topic = gateway_topic(self._site, self._gateway, Channel.HEALTH)
+        payload = msgspec.json.encode(document)
         try:
-            self._connection.send(topic, msgspec.json.encode(document), qos=0)
+            if self._connection.takes(payload):
+                self._connection.send(topic, payload, qos=0)
+            else:
+                self._counters.add("publisher.health_unsent")
         except aiomqtt.MqttError:
             self._counters.add("publisher.health_unsent")
+
+    def show_devices(self, document: dict[str, Any]) -> None:
+        """Send the document on `devices`, now and after each reconnect, until there is a newer one."""
+        self._devices = msgspec.json.encode(document)
+        self._wake.set()
 
     async def _connect_and_send(self) -> float:
         """Make one connection and use it as long as it lasts; return seconds to wait before the next."""
@@ -202,6 +212,7 @@ class Publisher:
             site=self._site,
             gateway=self._gateway,
             birth=self._status("online"),
+            devices=lambda: self._devices,
             window=self._window,
             outbox=self._outbox,
             counters=self._counters,

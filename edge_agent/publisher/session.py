@@ -28,8 +28,6 @@ DRAIN_S: Final = 2.0
 GOODBYE_S: Final = 1.0
 _POLL_S: Final = 1.0
 """Backfill that became due without anybody saying so is noticed after this."""
-_HEADER_BYTES: Final = 256
-"""More than topic and properties of one of our messages take."""
 _FAILURE: Final = 0x80
 _NO_SUBSCRIBER: Final = 0x10
 _PAUSES_S: Final = {0x87: 60.0, 0x95: 60.0, 0x97: 10.0}
@@ -51,6 +49,7 @@ class Session:
         site: str,
         gateway: str,
         birth: dict[str, Any],
+        devices: Callable[[], bytes | None],
         window: Window,
         outbox: Outbox,
         counters: Counters,
@@ -62,6 +61,8 @@ class Session:
         self._site = site
         self._gateway = gateway
         self._birth = birth
+        self._devices = devices
+        self._devices_said: bytes | None = None
         self._window = window
         self._outbox = outbox
         self._counters = counters
@@ -70,7 +71,9 @@ class Session:
         self._on_turn = on_turn
         self._loop = asyncio.get_running_loop()
         self._unconfirmed: dict[int, float] = {}
-        """Message id → when it was sent, of batches whose PUBACK is not here yet."""
+        """Message id → when it was sent, of what has no PUBACK yet."""
+        self._for_display: set[int] = set()
+        """Those of them that are no batches: a refusal of one holds nothing back."""
         connection.on_puback = self._on_puback
 
     async def run(self) -> None:
@@ -101,6 +104,7 @@ class Session:
                 drain_until = drain_until or now + DRAIN_S
                 if now >= drain_until or self._drained(now):
                     return
+            self._send_devices(now)
             self._send_due(now)
             await self._send_backfill()
             next_at = self._window.next_at(now)
@@ -121,6 +125,20 @@ class Session:
         """Whether waiting any longer brings nothing: all live ones are acknowledged, or nobody answers."""
         nobody = self._window.probing and not self._window.can_take(Flow.LIVE, now)
         return not self._unconfirmed and (nobody or not self._window.count(Flow.LIVE)) and not self._send_due(now)
+
+    def _send_devices(self, now: float) -> None:
+        """Send the devices' document if this connection has not had it; refused or too large, nothing waits for it."""
+        document = self._devices()
+        if document is None or document == self._devices_said or self._stopping() or not self._may_send():
+            return
+        self._devices_said = document
+        if not self._connection.takes(document):
+            self._counters.add("publisher.devices_unsent")
+            return
+        topic = gateway_topic(self._site, self._gateway, Channel.DEVICES)
+        mid = self._connection.send(topic, document, qos=1, retain=True)
+        self._unconfirmed[mid] = now
+        self._for_display.add(mid)
 
     def _send_due(self, now: float) -> bool:
         """Send again what has to be, then what is live; true if there was anything."""
@@ -153,9 +171,7 @@ class Session:
         now = self._loop.time()
         self._window.sent(one, now)
         payload = one.batch.payload
-        limit = self._connection.max_packet_bytes
-        if limit is not None and len(payload) + _HEADER_BYTES > limit:
-            # Sending it would only make the broker hang up.
+        if not self._connection.takes(payload):
             self._refused(0x95)
             return
         topic = telemetry_topic(self._site, self._gateway, one.batch.data_class, one.flow)
@@ -164,7 +180,11 @@ class Session:
 
     def _on_puback(self, mid: int, code: ReasonCode) -> None:
         self._unconfirmed.pop(mid, None)
-        if code.value >= _FAILURE:
+        if mid in self._for_display:
+            self._for_display.remove(mid)
+            if code.value >= _FAILURE:
+                self._counters.add("publisher.devices_unsent")
+        elif code.value >= _FAILURE:
             self._refused(code.value)
         elif code.value == _NO_SUBSCRIBER:
             # Nobody heard it; the ingest will say so when it is there.

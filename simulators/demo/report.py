@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from simulators.demo.verdict import Family
 
 SCHEMA = "campus.demo-report/1"
-COLUMNS = (
-    "said", "stored", "lost", "duplicated", "altered", "withheld", "suppressed", "unobserved", "bad", "younger_than_w"
+CATEGORIES = (
+    "said", "stored", "lost", "duplicated", "altered", "leaked", "withheld", "suppressed", "unobserved", "bad",
+    "younger_than_w",
 )  # fmt: skip
+_BROKEN = {"lost", "duplicated", "altered", "leaked"}
 _FEW = 12
 """So many unobserved values are one or two readings: no share is asked of them."""
 _EXAMPLES = 5
@@ -118,19 +120,20 @@ def _family_reasons(name: str, family: Family, unobserved_share: float) -> list[
 def tables(report: Report) -> RenderableType:
     """Return the report for a terminal."""
     families = Table(title="what became of what was said", title_justify="left")
-    families.add_column("family")
-    for column in COLUMNS:
-        families.add_column(column.replace("younger_than_w", "younger than W"), justify="right")
-    for name, counts in report.families.items():
-        cells = [_cell(counts[column]) for column in COLUMNS]
-        families.add_row(f"{name} ({'events' if name == 'attendance' else 'values'})", *cells)
+    families.add_column("category")
+    for name in report.families:
+        families.add_column(f"{name} ({'events' if name == 'attendance' else 'values'})", justify="right")
+    for category in CATEGORIES:
+        counts = [_total(family[category]) for family in report.families.values()]
+        style = "bold red" if category in _BROKEN and any(counts) else None
+        families.add_row(category.replace("younger_than_w", "younger than W"), *map(str, counts), style=style)
     processes = Table(title="processes", title_justify="left")
     for column in ("process", "peak RSS, MB", "CPU, s"):
         processes.add_column(column, justify="left" if column == "process" else "right")
     for name, process in report.processes.items():
         processes.add_row(name, f"{process.rss_mb:.1f}", f"{process.cpu_s:.2f}")
     first = "never" if report.first_stored_s is None else f"after {report.first_stored_s:.1f} s"
-    lines = Text(f"first value stored {first}; store {report.store}; broker {report.mqtt}; seed {report.seed}")
+    lines = Text(f"first value stored {first}; broker {report.mqtt}; seed {report.seed}\nstore {report.store}")
     if report.withheld:
         lines.append(f"\nwithheld: {', '.join(f'{reason} {count}' for reason, count in report.withheld.items())}")
     verdict = Text(f"verdict: {report.verdict}", style="bold green" if report.verdict == "green" else "bold red")
@@ -139,5 +142,5 @@ def tables(report: Report) -> RenderableType:
     return Group(families, processes, lines, verdict)
 
 
-def _cell(count: Any) -> str:
-    return str(sum(count.values()) if isinstance(count, dict) else count)
+def _total(count: Any) -> int:
+    return sum(count.values()) if isinstance(count, dict) else int(count)

@@ -72,3 +72,16 @@ def test_only(folder: Path) -> None:
     ended = bench(folder, "--only", "absent")
     assert ended.returncode == 2
     assert "there are: broken, good" in ended.stderr
+
+
+def test_the_document_gets_the_table(folder: Path) -> None:
+    (folder / "good.py").write_text(GOOD)
+    document = folder / "benchmarks.md"
+    document.write_text("head\n<!-- figures -->\nold\n<!-- /figures -->\ntail\n")
+    for _ in range(2):
+        assert bench(folder, "--document", str(document)).returncode == 0
+        text = document.read_text()
+        assert text.startswith("head\n")
+        assert text.endswith("\ntail\n")
+        assert "old" not in text
+        assert text.count("| speed of it | 2,000 | x/s | 1,000 | 2 | 1 |") == 1

@@ -24,6 +24,18 @@ _SELECT = re.compile(
 class Influx2:
     version: str | None = "v2.7.1"
     delete_works: bool = True
+    rights: frozenset[str] = frozenset({"write", "read", "create"})
+    """What the token may do to the bucket; without `read` it cannot even see it."""
+    exists: bool = True
+    org_by_id: bool = False
+    cut: bool = False
+    """Marks answers as partial, as a server with a max-row-limit does."""
+    shadowed: bool = False
+    """Another bucket was mapped under the name of ours."""
+    old_lists: bool = False
+    """Lists system buckets beside what was asked for, as some 2.0 did, and has no mappings by name."""
+    down: bool = False
+    """Answers 503 to everything, as while it starts."""
     points: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
     mappings: list[dict[str, Any]] = field(default_factory=list)
@@ -45,6 +57,8 @@ class Influx2:
                 web.post("/api/v2/write", self.write),
                 web.post("/api/v2/delete", self.delete),
                 web.get("/api/v2/buckets", self.buckets),
+                web.post("/api/v2/buckets", self.create_bucket),
+                web.get("/api/v2/orgs", self.orgs),
                 web.patch("/api/v2/buckets/{id}", self.patch_bucket),
                 web.get("/api/v2/dbrps", self.list_mappings),
                 web.post("/api/v2/dbrps", self.add_mapping),
@@ -65,6 +79,8 @@ class Influx2:
         return None
 
     async def ping(self, _request: web.Request) -> web.Response:
+        if self.down:
+            return fail(503, "unavailable", "starting")
         headers = {} if self.version is None else {"X-Influxdb-Version": self.version, "X-Influxdb-Build": "OSS"}
         return web.Response(status=204, headers=headers)
 
@@ -73,15 +89,27 @@ class Influx2:
 
     async def write(self, request: web.Request) -> web.Response:
         self.writes += 1
-        refusal = self._need(request, org=ORG, bucket=None, precision="ns")
-        if refusal is not None:
-            return refusal
-        if request.query.get("bucket") != BUCKET:
+        if self.down:
+            return fail(503, "unavailable", "starting", **{"Retry-After": "0.5"})
+        org = "0" * 16 if self.org_by_id else ORG
+        return self._need(request, org=org, bucket=None, precision="ns") or await self._write(request)
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """What is looked at before the points, in the server's order."""
+        if request.query.get("bucket") != BUCKET or not self.exists:
             return fail(404, "not found", f'bucket "{request.query.get("bucket")}" not found')
+        if "write" not in self.rights:
+            return fail(403, "forbidden", "insufficient permissions for write")
+        if request.content_length == 0:
+            return fail(400, "invalid", "writing requires points")
         if not request.headers.get("Content-Type", "").startswith("text/plain"):
             self.violations.append("write: body is not text/plain")
-        if self.answers:
-            return self.answers.pop(0)
+        return self.answers.pop(0) if self.answers else None
+
+    async def _write(self, request: web.Request) -> web.Response:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
         self.encodings.add(request.headers.get("Content-Encoding", "identity"))
         body = await request.read()
         if body.startswith(b"\x1f\x8b"):
@@ -142,11 +170,39 @@ class Influx2:
         return {"id": "b" * 16, "orgID": "0" * 16, "name": BUCKET, "retentionRules": rules}
 
     async def buckets(self, request: web.Request) -> web.Response:
-        refusal = self._need(request, name=None, org=ORG)
+        refusal = self._need(request, name=None, **self._org_asked(request))
         if refusal is not None:
             return refusal
-        found = [self._bucket()] if request.query["name"] == BUCKET else []
-        return web.json_response({"buckets": found})
+        found = [self._bucket()] if request.query["name"] == BUCKET and self.exists else []
+        if not found and not self.old_lists:
+            return fail(404, "not found", f'bucket "{request.query["name"]}" not found')
+        if "read" not in self.rights:
+            found = []  # what a token may not see is left out, without an error
+        system = [{**self._bucket(), "id": "a" * 16, "name": "_tasks"}] if self.old_lists else []
+        return web.json_response({"buckets": found + system})
+
+    @staticmethod
+    def _org_asked(request: web.Request) -> dict[str, str]:
+        return {"orgID": "0" * 16} if "orgID" in request.query else {"org": ORG}
+
+    async def orgs(self, request: web.Request) -> web.Response:
+        return self._need(request, **self._org_asked(request)) or web.json_response(
+            {"orgs": [{"id": "0" * 16, "name": ORG}]}
+        )
+
+    async def create_bucket(self, request: web.Request) -> web.Response:
+        refusal = self._need(request)
+        if refusal is not None:
+            return refusal
+        asked = msgspec.json.decode(await request.read())
+        if "create" not in self.rights:
+            return fail(401, "unauthorized", f"write:orgs/{'0' * 16}/buckets is unauthorized")
+        if asked["name"] == BUCKET and self.exists:
+            return fail(422, "unprocessable entity", f"bucket with name {BUCKET} already exists")
+        if asked["name"] != BUCKET or asked["orgID"] != "0" * 16:
+            self.violations.append(f"bucket created: {asked}")
+        self.exists = True
+        return web.json_response(self._bucket(), status=201)
 
     async def patch_bucket(self, request: web.Request) -> web.Response:
         refusal = self._need(request)
@@ -158,8 +214,18 @@ class Influx2:
         self.retention_s = rule["everySeconds"]
         return web.json_response(self._bucket())
 
+    def _all_mappings(self) -> list[dict[str, Any]]:
+        base = {"orgID": "0" * 16, "database": BUCKET, "retention_policy": "autogen", "default": True}
+        by_name = {**base, "id": "b" * 16, "bucketID": "b" * 16, "virtual": True}
+        other = {**base, "id": "f" * 16, "bucketID": "c" * 16, "virtual": False}
+        return [*self.mappings, *([other] if self.shadowed else []), *([] if self.old_lists else [by_name])]
+
     async def list_mappings(self, request: web.Request) -> web.Response:
-        return self._need(request, orgID="0" * 16, db=BUCKET) or web.json_response({"content": self.mappings})
+        refusal = self._need(request, orgID="0" * 16, bucketID=None, db=None, rp=None)
+        names = {"bucketID": "bucketID", "db": "database", "rp": "retention_policy"}
+        asked = {names[key]: value for key, value in request.query.items() if key in names}
+        found = [one for one in self._all_mappings() if all(one[key] == value for key, value in asked.items())]
+        return refusal or web.json_response({"content": found})
 
     async def add_mapping(self, request: web.Request) -> web.Response:
         refusal = self._need(request)
@@ -171,11 +237,20 @@ class Influx2:
         return web.json_response(mapping, status=201)
 
     async def query(self, request: web.Request) -> web.Response:
-        refusal = self._need(request, q=None, epoch="ns", db=BUCKET, rp=None)
+        refusal = self._need(request, q=None, epoch="ns", db=None, rp=None)
         if refusal is not None:
             return refusal
-        if (self.version or "").startswith("v2") and not self.mappings:
-            return fail(404, "not found", "no dbrp mapping found")
+        asked_for = (request.query["db"], request.query.get("rp"))
+        if (self.version or "").startswith("v2"):
+            # What somebody mapped goes before what a name implies.
+            all_found = sorted(self._all_mappings(), key=lambda one: one["virtual"])
+            found_ids = [m["bucketID"] for m in all_found if (m["database"], m["retention_policy"]) == asked_for]
+            if not found_ids or "read" not in self.rights:
+                return fail(404, "not found", "no dbrp mapping found")
+            if found_ids[0] != "b" * 16:
+                return answer([])
+        elif asked_for[0] != BUCKET:
+            self.violations.append(f"query: {asked_for}")
         text = request.query["q"]
         if text == "SHOW MEASUREMENTS":
             names = sorted({key.split(",")[0] for key, _ in self.points})
@@ -185,7 +260,8 @@ class Influx2:
         found = _SELECT.match(text)
         if not found:
             return web.json_response({"results": [{"statement_id": 0, "error": f"cannot parse {text}"}]})
-        return answer(self._select(found))
+        series = self._select(found)
+        return answer([{**one, "partial": True} for one in series] if self.cut else series)
 
     def _select(self, asked: re.Match[str]) -> list[dict[str, Any]]:
         every, tail = int(asked[5] or 0), asked[6]

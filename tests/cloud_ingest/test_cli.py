@@ -183,3 +183,35 @@ def test_starting_is_light() -> None:
     code = f"import sys, cloud_ingest.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_conflict_is_replayed_only_by_its_number(tmp_path: Path) -> None:
+    """It would write over what came first."""
+    url = f"sqlite://{tmp_path}/store.sqlite"
+    data = ("--data", tmp_path, "--store", url, "--json")
+    conflict = batch(1, [block([sample(NOW, {"co2": 9.0})])])
+    dead = DeadLetters(tmp_path / "deadletter.sqlite", max_bytes=1 << 20, counters=Counters())
+    dead.add([Letter(topic=topic_of(conflict), payload=payload_of(conflict), reason="conflict: known otherwise")])
+    dead.close()
+    done = run("deadletter", "replay", *data)
+    assert done.returncode == 1
+    assert "name the letter's number" in json.loads(done.stdout)[0]["reason"]
+    done = run("deadletter", "replay", "1", *data)
+    assert (done.returncode, json.loads(done.stdout)[0]["stored"]) == (0, True)
+
+
+def test_a_broken_letter_file_is_a_finding_not_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "deadletter.sqlite").write_bytes(b"nonsense" * 1000)
+    done = run("check", "--data", tmp_path)
+    assert done.returncode == 1
+    assert "restore the file" in done.stdout
+    done = run("deadletter", "list", "--data", tmp_path)
+    assert done.returncode == 78
+    assert "Traceback" not in done.stderr
+
+
+def test_a_question_the_store_refuses_is_no_crash(influxd: Server) -> None:
+    done = run("query", "--store", f"influx1://{influxd.authority}/nowhere", "--measurement", "environment")
+    assert done.returncode == 69
+    assert "database not found" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cloud_ingest.decode import Accepted, Identity, Rejected, decode
 from cloud_ingest.rows import RowMaker, TimeWindow
 from telemetry.batch import MAX_PLAIN_BYTES, encode_batch
+from telemetry.counters import Counters
 from telemetry.sample import DataClass, Quality, Reason
 from tests.cloud_ingest.gateway import (
     EPOCH,
@@ -256,3 +257,17 @@ def test_memory_of_devices_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert dict(row.series.tags)["subject"] == f"{number:032x}"
     assert len(one._plans) <= 3
     assert len(one._subjects) <= 3
+
+
+def test_a_device_name_used_by_two_gateways_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    counters = Counters()
+    one = RowMaker(now_ns=lambda: NOW, counters=counters)
+    for _ in range(3):
+        for gateway in (GATEWAY, "gw-102"):
+            one.rows(batch(gateway=gateway))
+    own = block([sample(values={"memory": 1.0})], measurement="gateway", quantities={"memory": "memory"})
+    for gateway in (GATEWAY, "gw-102"):
+        one.rows(batch(gateway=gateway, blocks=[own], data_class=DataClass.OPS))
+    assert counters.get("intake.shared_series") == 1
+    assert "r101-air" in caplog.text
+    assert "gw-102" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -148,3 +149,36 @@ def test_a_letter_holds_just_the_refused_samples() -> None:
     letters, refused = for_samples(topic_of(one), one, dict.fromkeys(range(3), "all"), b"as it came")
     assert refused == [Refused(batch=1, samples=[], reason="all")]
     assert letters[0].payload == b"as it came"
+
+
+async def test_waiting_out_a_full_disk_is_no_stall(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchdog would end it, again and again, and a start on a full disk may be the last one."""
+    monkeypatch.setattr("cloud_ingest.files._RETRY_S", 0.01)
+    dead, counters = letters_of(path)
+    seen = Seen(path.with_name("seen.sqlite"), per_gateway=100)
+    files = Files(seen=seen, dead=dead, counters=counters)
+    failures = iter(["database or disk is full"])
+
+    def commit(_changes: object) -> None:
+        for failure in failures:
+            raise sqlite3.OperationalError(failure)
+
+    monkeypatch.setattr(seen, "commit", commit)
+    before = time.monotonic()
+    await files.commit([])
+    assert files.tried_again_at >= before
+    monkeypatch.undo()
+    seen.close()
+    dead.close()
+
+
+def test_letters_are_never_filed_in_a_deleted_file(path: Path) -> None:
+    dead, _ = letters_of(path)
+    dead.add([Letter(topic="t/live", payload=b"1", reason="bad")])
+    for one in path.parent.iterdir():
+        one.unlink()
+    dead.add([Letter(topic="t/live", payload=b"2", reason="bad")])
+    again, _ = letters_of(path)
+    assert [again.get(filed.id)[1] for filed in again.entries()] == [b"2"]
+    dead.close()
+    again.close()

@@ -170,6 +170,7 @@ async def test_a_deletion_that_did_nothing_is_no_success(influx2, store2) -> Non
 
 
 async def test_the_mapping_for_influxql_is_made_once(influx2, store2) -> None:
+    influx2.old_lists = True
     for _ in range(3):
         await store2.query(Selection(measurement="environment"))
     assert [(m["database"], m["retention_policy"], m["default"]) for m in influx2.mappings] == [
@@ -203,12 +204,14 @@ async def test_a_wrong_token_is_told_and_never_shown(influx2, caplog: pytest.Log
 
 
 async def test_a_missing_bucket_is_named(influx2) -> None:
+    influx2.rights = frozenset({"write", "read"})
     store = open_store(influx2.url.replace("/campus", "/elsewhere"))
     with pytest.raises(StoreBusy, match="elsewhere"):
         await store.write([air(1)])
     with pytest.raises(ConfigError, match="elsewhere"):
         await store.set_retention(None)
-    assert "elsewhere" in await store.health()
+    with pytest.raises(StoreBusy, match="elsewhere"):
+        await store.health()
     await store.close()
     influx2.violations.clear()  # asking for another bucket was the point
 

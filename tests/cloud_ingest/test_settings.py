@@ -120,6 +120,7 @@ def test_wrong_broker_urls(url: str) -> None:
         ("influx1://[::1]:9086/db", "http://[::1]:9086", ("db",), "", ""),
         ("influx1s://u:p%40:w@host/db", "https://host:8086", ("db",), "u", "p@:w"),
         ("influx2://a==%2F@host/o%20o/b", "http://host:8086", ("o o", "b"), "", "a==/"),
+        ("influx2://a+b-_==@host/me@x.org/b", "http://host:8086", ("me@x.org", "b"), "", "a+b-_=="),
         ("influx2s://a:b@host:1/o/b", "https://host:1", ("o", "b"), "", "a:b"),
     ],
 )
@@ -159,6 +160,9 @@ def test_secrets_may_stand_in_files(tmp_path: Path) -> None:
         "influx2://h/o/b",
         "postgres://u:tok3n@h/d",
         "influx2://tok3n@h:x/o/b",
+        "influx2://a/tok3n==@h:8086/o/b",
+        "influx1://u:tok3n/x@h:8086/d",
+        "influx2://tok3n%0A@h/o/b",
     ],
 )
 def test_wrong_store_urls(url: str) -> None:

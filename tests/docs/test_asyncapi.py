@@ -45,15 +45,16 @@ def matches(schema: dict[str, Any], value: Any) -> bool:
     """Tell whether `value` fits the part of JSON Schema that the document itself uses."""
     if "$ref" in schema:
         return matches(resolve(schema["$ref"]), value)
-    if "const" in schema:
-        return bool(value == schema["const"])
-    if "enum" in schema:
-        return value in schema["enum"]
-    kinds = {"object": dict, "string": str, "boolean": bool, "integer": int, "number": (int, float), "null": type(None)}
+    if "const" in schema or "enum" in schema:
+        return value in schema.get("enum", [schema.get("const")])
+    kinds: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+    kinds |= {"integer": int, "number": (int, float)}
     allowed = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     right = any(isinstance(value, kinds[kind]) and (kind == "boolean") == isinstance(value, bool) for kind in allowed)
     if not right or ("pattern" in schema and not re.search(schema["pattern"], value)):
         return False
+    if isinstance(value, list):
+        return all(matches(schema["items"], part) for part in value)
     if isinstance(value, dict):
         known, other = schema.get("properties", {}), schema.get("additionalProperties")
         complete = all(name in value for name in schema.get("required", []))
@@ -116,6 +117,7 @@ def test_example_decodes(kind: str, payload: dict[str, Any]) -> None:
         assert json.loads(encode_ack(decode_ack(encoded))) == payload
     else:
         assert matches(MESSAGES[kind]["payload"], payload)
+        assert payload["schema"] == MESSAGES[kind]["name"]
 
 
 def test_the_check_of_examples_can_fail() -> None:
@@ -124,3 +126,6 @@ def test_the_check_of_examples_can_fail() -> None:
     assert not matches(MESSAGES["health"]["payload"], good | {"uptime_s": "long"})
     assert not matches(MESSAGES["health"]["payload"], {name: good[name] for name in good if name != "buffer"})
     assert not matches(MESSAGES["health"]["payload"], good | {"undescribed": 1})
+    devices = MESSAGES["devices"]["examples"][0]["payload"]
+    assert not matches(MESSAGES["devices"]["payload"], devices | {"devices": [{"name": "r101-air"}]})
+    assert not matches(MESSAGES["devices"]["payload"], devices | {"devices": "none"})

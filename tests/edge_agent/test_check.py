@@ -148,7 +148,7 @@ def test_wrong_usage_is_2_and_help_names_the_exit_codes():
     assert run("check", "--colour").returncode == 2
     done = run("--help")
     assert done.returncode == 0
-    assert "78 wrong configuration" in " ".join(done.stdout.split())
+    assert "78 wrong settings" in " ".join(done.stdout.split())
 
 
 def test_key_and_policy_are_looked_at(tmp_path, broker):

@@ -55,6 +55,38 @@ def test_now_is_utc_and_the_boots_clock_only_grows():
     assert 0 < first <= boottime_ns()
 
 
+@pytest.mark.parametrize("step_ns", [-3_600_000_000_000, 3_600_000_000_000, 1_600_000_000_000_000_000])
+def test_a_clock_that_is_set_moves_no_time_until_it_is_believed(says, monkeypatch, step_ns):
+    clock = Clock()
+    before = clock.now_ns()
+    now = time.time_ns
+    monkeypatch.setattr(clock_module.time, "time_ns", lambda: now() + step_ns)
+    assert not clock.synced()
+    assert 0 <= clock.now_ns() - before < 1e9
+    assert abs(clock.boottime_of(before) - boottime_ns()) < 1e9
+    assert clock.right_ns(before) == before
+    says[1]["synced"] = True
+    assert clock.synced()
+    assert abs(clock.step_ns - step_ns) < 1e9
+    assert 0 <= clock.now_ns() - before - step_ns < 1e9
+    assert abs(clock.right_ns(before) - clock.now_ns()) < 1e9
+    later = clock.now_ns()
+    assert clock.right_ns(later) == later
+    monkeypatch.setattr(clock_module, "boottime_ns", lambda: boottime_ns() + 61_000_000_000)
+    assert clock.right_ns(before) == before
+
+
+def test_the_ingests_clock_will_do_where_ntp_is_blocked(says):
+    clock = Clock()
+    before = clock.now_ns()
+    clock.correct(before + 5_000_000_000_000)
+    assert clock.synced()
+    assert 0 <= clock.now_ns() - before - 5_000_000_000_000 < 1e9
+    assert abs(clock.right_ns(before) - clock.now_ns()) < 1e9
+    clock.correct(before)
+    assert clock.now_ns() > before + 4_000_000_000_000
+
+
 def test_a_boot_has_one_id():
     assert len(boot_id()) == 36
     assert boot_id() == boot_id()

@@ -58,6 +58,16 @@ class Now:
     def boottime_ns(self):
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + self.slept_ns
 
+    @property
+    def step_ns(self):
+        return -self.wrong_by_ns if self.is_synced else 0
+
+    def boottime_of(self, at_ns):
+        return at_ns - self.wrong_by_ns - (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+    def right_ns(self, at_ns):
+        return min((at_ns, at_ns + self.step_ns), key=lambda candidate: abs(self.now_ns() - candidate))
+
 
 class Sink:
     def __init__(self):
@@ -72,13 +82,12 @@ class Sink:
 
 @pytest.fixture
 def build(monkeypatch):
-    def made(clock, **profiles):
+    def made(clock, rules=None, **profiles):
+        rules = rules or (lambda: ALLOWED)
         counters, sink = Counters(), Sink()
         monkeypatch.setattr(pipeline_module, "boottime_ns", clock.boottime_ns)
         profiles = profiles or {"air": AIR, "gate": GATE}
-        gate = Gate(
-            profiles, keys=keys_for("attendance"), policy=lambda: ALLOWED, now_ns=clock.now_ns, counters=counters
-        )
+        gate = Gate(profiles, keys=keys_for("attendance"), policy=rules, now_ns=clock.now_ns, counters=counters)
         return Pipeline(profiles, gate=gate, sink=sink, clock=clock, counters=counters), sink, counters
 
     return made
@@ -287,3 +296,85 @@ async def test_a_device_that_was_gone_warms_up_again(build):
     await pipeline.emit(Sample(device="air", acquired_at_ns=clock.now_ns(), values={"co2": 400.0}))
     warming = {"co2": Reason.WARMING_UP}
     assert [taken.bad for taken in sink.taken] == [warming, {}, warming]
+
+
+@pytest.mark.parametrize("wrong_by_ns", [-50 * 365 * 24 * HOUR, -HOUR, HOUR])
+async def test_a_reading_under_way_when_the_clock_is_set_gets_the_right_time(build, wrong_by_ns):
+    clock = Now(wrong_by_ns=wrong_by_ns)
+    pipeline, sink, _ = build(clock)
+    right_ns = time.time_ns()
+    reading = air(clock)
+    clock.is_synced = True
+    await pipeline.emit(reading)
+    await pipeline.emit(air(clock, 900.0))
+    assert len(sink.taken) == 2
+    assert all(abs(sample.acquired_at_ns - right_ns) < 0.25 * SECOND for sample in sink.taken)
+
+
+async def test_setting_the_clock_ends_no_warm_up(build):
+    clock = Now(wrong_by_ns=-HOUR)
+    pipeline, sink, _ = build(clock, air=profile(Point(name="co2", quantity="co2"), warmup_s=60))
+    await pipeline.emit(Sample(device="air", acquired_at_ns=clock.now_ns(), values={"co2": 400.0}))
+    clock.is_synced = True
+    await pipeline.emit(Sample(device="air", acquired_at_ns=clock.now_ns(), values={"co2": 400.0}))
+    clock.slept_ns += 61 * SECOND
+    await pipeline.emit(Sample(device="air", acquired_at_ns=clock.now_ns(), values={"co2": 400.0}))
+    warming = {"co2": Reason.WARMING_UP}
+    assert [taken.bad for taken in sink.taken] == [warming, warming, {}]
+
+
+async def test_a_policy_that_was_in_force_by_a_wrong_clock_only_lets_nobody_out(build):
+    clock = Now(wrong_by_ns=-365 * 24 * HOUR)
+    ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 24 * 3600))
+    expired = policy(ATTENDANCE, consents=CONSENTED, first="2000-01-01T00:00:00Z", last=ended)
+    pipeline, sink, counters = build(clock, rules=lambda: expired)
+    await pipeline.emit(card(clock))
+    await pipeline.emit(air(clock))
+    clock.is_synced = True
+    await pipeline.stamp_waiting()
+    assert [sample.data_class for sample in sink.taken] == [DataClass.OPEN]
+    assert counters.get("gate.withheld.personal.policy_expired") == 1
+
+
+async def test_a_consent_withdrawn_while_waiting_for_the_clock_counts(build):
+    clock, rules = Now(wrong_by_ns=-HOUR), [ALLOWED]
+    pipeline, sink, counters = build(clock, rules=lambda: rules[0])
+    await pipeline.emit(card(clock))
+    rules[0] = policy(ATTENDANCE, first="2000-01-01T00:00:00Z", last="2100-01-01T00:00:00Z")
+    clock.is_synced = True
+    await pipeline.stamp_waiting()
+    assert sink.taken == []
+    assert counters.get("gate.withheld.personal.no_consent") == 1
+
+
+BOTH = profile(
+    Point(name="presence", quantity="presence", purpose="attendance", **{"class": "personal"}),
+    Point(name="co2", quantity="co2"),
+    warmup_s=0,
+)
+
+
+@pytest.mark.parametrize("waited", [False, True])
+async def test_stopping_while_half_of_a_sample_is_appended_loses_nothing_of_it(build, waited):
+    """SIGTERM while a card's event waits for its fsync, and while what waited for the clock goes before it."""
+    clock = Now(synced=not waited, wrong_by_ns=-HOUR)
+    pipeline, sink, _ = build(clock, both=BOTH)
+    if waited:
+        await pipeline.emit(Sample(device="both", acquired_at_ns=clock.now_ns(), values={"co2": 1.0}))
+        clock.is_synced = True
+    sink.gate.clear()
+    values = {"presence": True, "co2": 500.0}
+    emitting = asyncio.create_task(
+        pipeline.emit(Sample(device="both", acquired_at_ns=clock.now_ns(), values=values, subject=CARD))
+    )
+    await asyncio.sleep(0.01)
+    emitting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await emitting
+    sink.gate.set()
+    await pipeline.give_up_waiting()
+    assert [sample.values for sample in sink.taken] == [
+        *([{"co2": 1.0}] if waited else []),
+        {"presence": True},
+        {"co2": 500.0},
+    ]

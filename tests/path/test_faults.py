@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from simulators.control import Request
 from simulators.demo.options import DemoOptions
 from simulators.demo.orchestra import Demo
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from simulators.demo.report import Report
     from tests.servers import Server
 
@@ -89,3 +92,48 @@ async def test_sick_devices_cost_only_their_own_readings(tmp_path: Path) -> None
         await asyncio.sleep(6.0)
         report = await demo.finish()
     promise_kept(report)
+
+
+def stored(demo: Demo, measurement: str, device: str) -> list[dict[str, Any]]:
+    """The rows of one device, as a user asks for them."""
+    program = str(Path(sys.executable).with_name("cloud-ingest"))
+    options = ["--measurement", measurement, "--where", f"device={device}", "--last", "all", "--format", "json"]
+    done = subprocess.run(
+        [program, "query", "--store", demo.options.store_url, *options], capture_output=True, check=True
+    )
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def sequences(rows: list[dict[str, Any]]) -> list[int]:
+    return [int(row["sequence"]) for row in rows if row.get("sequence") is not None]
+
+
+async def test_one_unplugged_one_silent_one_babbling_and_the_others_have_no_gap(tmp_path: Path) -> None:
+    """What the store shows then: the healthy without a gap, the sick as bad with the reason, back within 2 s."""
+    sick_s = 5.0
+    async with Demo(DemoOptions(data=tmp_path / "data", unobserved_share=0.8)) as demo:
+        await asyncio.sleep(3.0)
+        began_ns = time.time_ns()
+        await demo.ask("bus-1", Request(op="fault", fault="silence", device="r102-air", seconds=sick_s))
+        await demo.ask("hall-box", Request(op="fault", fault="unplug", seconds=sick_s))
+        await demo.ask("gate-usb", Request(op="fault", fault="corruption", rate=1.0, seconds=sick_s))
+        plugged_ns = time.time_ns() + int(sick_s * 1e9)
+        await asyncio.sleep(sick_s + 4.0)
+        report = await demo.finish()
+        healthy = sequences(stored(demo, "environment", "r101-air"))
+        silent, unplugged = (stored(demo, "environment", name) for name in ("r102-air", "hall-air"))
+        cards = stored(demo, "attendance", "r101-reader")
+    promise_kept(report)
+    assert len(healthy) >= 10
+    assert healthy == list(range(healthy[0], healthy[0] + len(healthy)))
+    assert len(cards) >= 2
+    for rows, sick in ((silent, "r102-air"), (unplugged, "hall-air")):
+        during = [row for row in rows if began_ns + 1e9 < row["time_ns"] < plugged_ns - 0.5e9]
+        assert during, sick
+        for row in during:
+            assert row["co2_bad"] == "timeout", sick
+            assert row.get("co2") is None
+            assert row.get("sequence") is None
+    back_ns = min(row["time_ns"] for row in unplugged if row["time_ns"] > plugged_ns - 0.5e9 and row.get("co2"))
+    assert back_ns - plugged_ns < 2e9

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from simulators.demo.compare import Comparison
 from simulators.demo.leaks import Leak
-from simulators.demo.report import COLUMNS, ProcessReport, Report, judge, tables
+from simulators.demo.report import CATEGORIES, ProcessReport, Report, judge, tables
 from simulators.demo.verdict import Family
 
 
@@ -45,6 +45,13 @@ def reasons(
         unobserved_share=share,
     )
     return " | ".join(made.reasons)
+
+
+def printed(made: Report) -> str:
+    console = Console(width=80, force_terminal=False)
+    with console.capture() as shown:
+        console.print(tables(made))
+    return shown.get()
 
 
 def test_nothing_wrong_gives_no_reason() -> None:
@@ -91,9 +98,19 @@ def test_the_report_is_json_and_a_table() -> None:
     made = report(reasons=["because"], withheld={"no_consent": 2})
     decoded = msgspec.json.decode(made.encode())
     assert decoded["families"]["environment"]["said"] == 9
-    assert set(COLUMNS) <= set(decoded["families"]["environment"])
-    console = Console(width=200, record=True, quiet=False, file=None, force_terminal=False)
-    with console.capture() as shown:
-        console.print(tables(made))
+    assert set(CATEGORIES) <= set(decoded["families"]["environment"])
+    shown = printed(made)
     for word in ("environment", "agent", "because", "no_consent", "red"):
-        assert word in shown.get()
+        assert word in shown
+
+
+def test_at_80_columns_nothing_of_the_table_is_cut() -> None:
+    family = Family(said=123_456, stored=123_455, lost=1, withheld={"no_consent": 2, "no_key": 3}).counts()
+    shown = printed(report(families={"environment": family, "attendance": family, "occupancy": family}))
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    rows = {cells[1]: cells[2:5] for line in shown.splitlines() if len(cells := line.split("│")) == 6}
+    rows = {name.strip(): [cell.strip() for cell in cells] for name, cells in rows.items()}
+    assert rows["said"] == ["123456"] * 3
+    assert rows["withheld"] == ["5"] * 3
+    assert set(rows) == {category.replace("younger_than_w", "younger than W") for category in CATEGORIES}

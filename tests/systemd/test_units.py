@@ -70,6 +70,12 @@ def test_supervision(unit: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_memory_never_reaches_the_disk_as_a_core_dump(unit: Path) -> None:
+    # Card numbers and keys are in it. A limit of 0 also holds for systemd-coredump.
+    assert unit_sections(unit)["Service"]["LimitCORE"] == "0"
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_user_and_folders_are_made(unit: Path) -> None:
     service = unit_sections(unit)["Service"]
     users = (SYSTEMD / "sysusers.d" / "campus-edge.conf").read_text(encoding="utf-8")

@@ -26,7 +26,10 @@ from tests.edge_agent.buffer.helpers import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from telemetry.sample import Admitted
 
 SECOND = 1_000_000_000
 
@@ -201,6 +204,39 @@ async def test_without_meta_old_batches_keep_their_epoch(tmp_path: Path, damage:
         buffer.acknowledge(ack(*[one for one in batches if one.epoch != old]))
         await until(lambda: buffer.status().batches == 0)
         assert counters.get("buffer.acks_unknown_epoch") == 0
+
+
+@pytest.mark.parametrize("renamed", [{"site": "other"}, {"gateway": "gw-2"}])
+@pytest.mark.parametrize("what", [sample, event])
+async def test_under_another_name_what_waits_is_neither_sent_nor_lost(
+    tmp_path: Path, renamed: dict[str, str], what: Callable[[], Admitted]
+) -> None:
+    async with opened(tmp_path) as (buffer, _):
+        await buffer.append(what())
+        old = buffer.epoch
+    with pytest.raises(ConfigError, match=r"1 batches of gateway 'gw-1' of site 'school' wait here") as error:
+        await Buffer.open(
+            tmp_path,
+            **({"site": "school", "gateway": "gw-1"} | renamed),
+            simulated=False,
+            window_s=WINDOW_S,
+            max_bytes=64_000_000,
+            devices=DEVICES,
+            counters=Counters(),
+        )
+    assert 'site = "school", gateway = "gw-1"' in error.value.problems[0].mend
+    async with opened(tmp_path) as (buffer, _):
+        assert buffer.epoch == old
+        (batch,) = await drain(buffer)
+        buffer.acknowledge(ack(batch))
+        await until(lambda: buffer.status().batches == 0)
+    async with opened(tmp_path, **renamed) as (buffer, _):
+        assert buffer.epoch != old
+        await buffer.append(sample())
+        await asyncio.sleep(WINDOW_S / 3)
+        assert {(one.epoch, plain(one).gateway, plain(one).site) for one in await drain(buffer)} == {
+            (buffer.epoch, renamed.get("gateway", "gw-1"), renamed.get("site", "school"))
+        }
 
 
 async def test_refused_frees_the_buffer_too(tmp_path: Path) -> None:

@@ -107,6 +107,51 @@ async def test_a_full_disk_is_said_and_drains_when_there_is_space_again(tmp_path
         assert len(values_of(await drain(buffer))) == kept - 1
 
 
+async def test_what_a_full_disk_does_not_take_at_the_stop_is_counted_and_said(
+    tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(tmp_path) as (buffer, counters):
+        await buffer.append(event())
+        await buffer.append(sample())
+        disk.full = True
+        await buffer.append(sample())
+        await buffer.append(event(handle="f" * 32))
+    assert counters.get("buffer.dropped_values.samples") == 2
+    assert counters.get("buffer.dropped_values.events") == 1
+    assert "2 values of samples are lost, the disk does not take them: [Errno 28] No space left" in caplog.text
+    disk.full = False
+    async with opened(tmp_path) as (buffer, _):
+        assert buffer.status().values == 1
+
+
+async def test_what_a_disk_took_before_it_was_full_is_neither_counted_nor_written_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that fills one segment and finds no room for the next."""
+    allocate, full = os.posix_fallocate, [False]
+
+    def allocated(descriptor: int, at: int, size: int) -> None:
+        if full[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        allocate(descriptor, at, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", allocated)
+    async with opened(tmp_path, max_batch_values=1, max_bytes=CAP) as (buffer, _):
+        await buffer.append(sample(value=0.0))
+        await until(lambda: buffer.status().memory_batches == 0 and buffer.status().values == 1)
+        full[0] = True
+        for value in range(1, 300):
+            await buffer.append(sample(value=float(value)))
+        await until(lambda: buffer.status().disk_error is not None)
+        assert 0 < buffer.status().memory_batches < 299
+        assert buffer.status().values == 300
+        full[0] = False
+        await until(lambda: buffer.status().memory_batches == 0)
+        assert buffer.status().values == 300
+    async with opened(tmp_path, max_bytes=CAP) as (buffer, _):
+        assert sorted(values_of(await drain(buffer))) == [float(value) for value in range(300)]
+
+
 async def test_when_memory_is_full_appending_waits_for_the_disk(tmp_path: Path, disk: Disk) -> None:
     async with opened(tmp_path, max_memory_bytes=20_000) as (buffer, counters):
         disk.gate.clear()

@@ -48,7 +48,9 @@ def listened(driver):
     return samples, state, listen(lambda: driver, emit, state)
 
 
-@pytest.mark.parametrize("error", [DeviceUnavailable("lost"), ProtocolError("lost"), "ends without an error"])
+@pytest.mark.parametrize(
+    "error", [DeviceUnavailable("lost"), ProtocolError("lost"), KeyError("bug"), "ends without an error"]
+)
 async def test_a_lost_device_is_opened_again_and_nothing_it_said_is_lost(error):
     driver = Speaking((2, error), (3, error), (1, None))
     samples, state, listening = listened(driver)
@@ -119,5 +121,19 @@ def test_a_change_is_logged_once_not_each_failure(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "device r101-air: silent",
         "device r101-air: unplugged",
-        "device r101-air is back",
+        "device r101-air: is back",
     ]
+
+
+def test_a_device_that_changes_its_error_each_second_does_not_fill_the_log(caplog, monkeypatch):
+    caplog.set_level("INFO")
+    now = [1000.0]
+    monkeypatch.setattr("edge_agent.collector.state.time.monotonic", lambda: now[0])
+    state = DeviceState(device="r101-air")
+    for second in range(3600):
+        now[0] += 1.0
+        state.down(ProtocolError(f"reply of {second % 7} bytes has a wrong CRC"))
+        if second % 3 == 0:
+            state.sampled()
+    assert len(caplog.records) <= 6 * 7
+    assert any("changes before it were not logged" in record.getMessage() for record in caplog.records)

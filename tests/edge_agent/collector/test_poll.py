@@ -215,10 +215,49 @@ async def test_a_refused_login_is_not_tried_again_soon():
     assert polled.driver.closed == polled.driver.opened
 
 
-async def test_a_fault_of_our_own_is_not_hidden():
-    polled = Polled(Scripted(None, KeyError("bug")))
-    with pytest.raises(KeyError, match="bug"):
-        await poll(polled.context, lambda: polled.driver, polled.emit, polled.state, period_s=0.01)
+async def test_a_fault_of_the_driver_costs_its_reading_and_no_more():
+    """Neither the others nor the agent; and what the driver choked on may be a card's number: it is not told."""
+    polled = Polled(Scripted(None, KeyError("0A0012ABCD")))
+    errors = []
+    polled.state.on_lost = lambda: None
+    async with polled.run():
+        await until(lambda: polled.samples and polled.samples[-1].bad)
+        errors.append(polled.state.error)
+        await until(lambda: len(polled.good) >= 3)
+    assert polled.samples[1].bad == {"co2": Reason.DECODE, "noise": Reason.DECODE}
+    assert "KeyError in test_poll.py, line" in errors[0]
+    assert "0A0012ABCD" not in errors[0]
+    assert polled.counters.get("device.d.failed_readings") == 1
+
+
+@pytest.mark.parametrize("fault", ["__aenter__", "__aexit__"])
+async def test_a_driver_that_fails_to_open_or_close_is_opened_again(fault):
+    class Faulty(Scripted):
+        async def __aenter__(self):
+            await super().__aenter__()
+            if fault == "__aenter__" and self.opened == 1:
+                raise ValueError("bug")
+            return self
+
+        async def __aexit__(self, kind, error, trace):
+            await super().__aexit__(kind, error, trace)
+            if fault == "__aexit__" and self.closed == 1:
+                raise ValueError("bug")
+
+    polled = Polled(Faulty(AuthError("once")) if fault == "__aexit__" else Faulty())
+    async with polled.run():
+        await until(lambda: polled.good)
+    assert polled.driver.opened == 2
+
+
+async def test_a_sink_that_fails_is_not_hidden():
+    polled = Polled(Scripted())
+
+    async def emit(_sample):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        await poll(polled.context, lambda: polled.driver, emit, polled.state, period_s=0.01)
     assert polled.driver.closed == 1
 
 

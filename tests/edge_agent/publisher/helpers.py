@@ -27,6 +27,7 @@ EPOCH = "00112233445566ff"
 SITE, GATEWAY = "school", "gw-1"
 STORED = gateway_topic(SITE, GATEWAY, Channel.STORED)
 STATUS = gateway_topic(SITE, GATEWAY, Channel.STATUS)
+DEVICES = gateway_topic(SITE, GATEWAY, Channel.DEVICES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

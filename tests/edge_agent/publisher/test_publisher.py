@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 import aiomqtt
 import pytest
 
-from edge_agent.publisher import session
+from edge_agent.publisher import Broker, session
 from telemetry.topics import Flow
 from tests.edge_agent.publisher.helpers import (
+    DEVICES,
     STATUS,
     FakeOutbox,
     Proxy,
@@ -196,6 +197,13 @@ async def test_stop_while_connecting_to_nowhere(mosquitto: Server) -> None:
             assert time.monotonic() - started < 1
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64])
+async def test_a_host_that_is_none_is_no_crash(host: str) -> None:
+    async with published(Broker(host=host, port=1883)) as (publisher, _, counters):
+        await until(lambda: counters.get("publisher.connection_errors") >= 2)
+        assert "cannot be a host name → mend mqtt.url" in (publisher.problem or "")
+
+
 async def test_a_refused_login_waits_the_longest(make_mosquitto: MakeServer, tmp_path: Path) -> None:
     server = make_mosquitto(extra="allow_anonymous false")
     password = tmp_path / "password"
@@ -234,6 +242,20 @@ async def test_a_batch_over_the_brokers_limit_stays(make_mosquitto: MakeServer) 
         assert publisher.connected
 
 
+async def test_health_over_the_brokers_limit_costs_no_connection(make_mosquitto: MakeServer) -> None:
+    server = make_mosquitto(extra="allow_anonymous true\nmax_packet_size 2000")
+    async with published(broker_of(server)) as (publisher, outbox, counters):
+        await until(lambda: publisher.connected)
+        unsent = counters.get("publisher.health_unsent")
+        await publisher.publish_health({"counters": "x" * 3000})
+        outbox.put(1)
+        await until(lambda: counters.get("publisher.sent_batches.live") == 1)
+        await asyncio.sleep(0.3)
+        assert counters.get("publisher.connections") == 1
+        assert counters.get("publisher.connection_errors") == 0
+        assert counters.get("publisher.health_unsent") == unsent + 1
+
+
 async def test_health_goes_out_when_it_can(mosquitto: Server) -> None:
     async with aiomqtt.Client(mosquitto.host, mosquitto.port) as client:
         await client.subscribe("campus/v1/school/gw-1/health")
@@ -246,6 +268,53 @@ async def test_health_goes_out_when_it_can(mosquitto: Server) -> None:
             message = await asyncio.wait_for(anext(client.messages), 5)
             assert isinstance(message.payload, bytes)
             assert json.loads(message.payload) == {"a": 2}
+
+
+async def test_devices_are_retained_and_said_again_to_a_broker_that_forgot(make_mosquitto: MakeServer) -> None:
+    server = make_mosquitto()
+
+    async def retained() -> dict[str, object]:
+        async with aiomqtt.Client(server.host, server.port) as client:
+            await client.subscribe(DEVICES)
+            message = await asyncio.wait_for(anext(client.messages), 5)
+            assert message.retain
+            assert isinstance(message.payload, bytes)
+            return dict(json.loads(message.payload))
+
+    async with published(broker_of(server)) as (publisher, outbox, _):
+        async with ingest(server):
+            publisher.show_devices({"a": 1})
+            outbox.put(1)
+            await until(lambda: outbox.stored == [1])
+            assert await retained() == {"a": 1}
+            publisher.show_devices({"a": 2})
+            outbox.put(2)
+            await until(lambda: outbox.stored == [1, 2])
+            assert await retained() == {"a": 2}
+        server.kill()
+        await until(lambda: not publisher.connected)
+        server.start()
+        await until(lambda: publisher.connected)
+        async with ingest(server):
+            outbox.put(3)
+            await until(lambda: outbox.stored == [1, 2, 3])
+        assert await retained() == {"a": 2}
+
+
+async def test_devices_refused_or_too_large_hold_nothing_back(make_mosquitto: MakeServer, tmp_path: Path) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic read campus/v1/#\ntopic write campus/v1/+/+/status\ntopic write campus/v1/+/+/telemetry/#\n")
+    acl.write_text(acl.read_text() + "topic write campus/v1/+/+/stored\n")
+    acl.chmod(0o600)
+    server = make_mosquitto(extra=f"allow_anonymous true\nacl_file {acl}\nmax_packet_size 1000")
+    async with ingest(server), published(broker_of(server)) as (publisher, outbox, counters):
+        for document in ({"refused": True}, {"too large": "x" * 1000}):
+            before = counters.get("publisher.devices_unsent")
+            publisher.show_devices(document)
+            await until(lambda before=before: counters.get("publisher.devices_unsent") == before + 1)
+        outbox.put(1)
+        await until(lambda: outbox.stored == [1], 2)
+        assert not counters.get("publisher.refused_by_broker.0x87")
 
 
 async def test_garbage_on_stored_is_counted(mosquitto: Server) -> None:
