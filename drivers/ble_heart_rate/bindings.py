@@ -1,7 +1,11 @@
-"""Which bands are somebody's. The file holds ids of bands, so it is nobody else's to read, and no error quotes it."""
+"""Which bands are somebody's. The file holds ids of bands, so it is nobody else's to read, and no error quotes it.
+
+A file that is wrong or missing binds nobody, and stops nothing else: air is measured without it.
+"""
 
 from __future__ import annotations
 
+import logging
 import stat
 import tomllib
 from pathlib import Path
@@ -17,6 +21,7 @@ from telemetry.validation import validated
 if TYPE_CHECKING:
     from telemetry.counters import Counters
 
+_LOG: Final = logging.getLogger(__name__)
 SEE: Final = "drivers/ble_heart_rate/README.md"
 LOOK_S: Final = 2.0
 MAX_BYTES: Final = 1_000_000
@@ -52,14 +57,15 @@ def load_bindings(path: str) -> frozenset[str]:
 
 
 class Bindings:
-    """The bound bands as the file says now; an unreadable file binds nobody, and is counted."""
+    """The bound bands as the file says now; an unreadable file binds nobody, is counted, and logged once."""
 
     def __init__(self, path: str, *, device: str, counters: Counters) -> None:
         self._path = path
         self._counter = f"device.{device}.bindings_unreadable"
         self._counters = counters
+        self._complaint: str | None = None
         self._looked_s: float | None = None
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
         self._bound: frozenset[str] = frozenset()
 
     def has(self, band: str, *, now_s: float) -> bool:
@@ -71,11 +77,23 @@ class Bindings:
 
     def _look(self) -> None:
         try:
-            state = Path(self._path).stat()
-            if (state.st_mtime_ns, state.st_ino) == self._seen:
+            state = _state(self._path)
+            if state is not None and state == self._seen:
                 return
             self._bound = load_bindings(self._path)
-            self._seen = (state.st_mtime_ns, state.st_ino)
-        except (OSError, ConfigError):
+            self._seen, self._complaint = state, None
+        except ConfigError as error:
             self._bound, self._seen = frozenset(), None
             self._counters.add(self._counter)
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                _LOG.warning("no band is anybody's: %s", error)
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    """Return what changes when the file does; none if it cannot be looked at."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_mode

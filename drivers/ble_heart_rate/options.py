@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from drivers.ble_heart_rate.bindings import load_bindings
-from telemetry.errors import ConfigError, Problem
+from telemetry.errors import Problem
 from telemetry.profile import FORBID, Number
 from telemetry.sample import DataClass
 from telemetry.validation import validated
@@ -62,12 +61,7 @@ def parse_options(table: Mapping[str, bool | int | float | str], where: str, fou
 def option_problems(profile: DeviceProfile, table: Mapping[str, bool | int | float | str], where: str) -> list[Problem]:
     """Return everything wrong with the profile's points and the device's options."""
     found: list[Problem] = []
-    options = parse_options(table, where, found)
-    if options is not None and options.bindings_file:
-        try:
-            load_bindings(options.bindings_file)
-        except ConfigError as error:
-            found.extend(error.problems)
+    parse_options(table, where, found)
     for point in profile.points:
         place = f"profile {profile.id}: point {point.name}"
         if POINTS.get(point.name) != point.quantity:

@@ -9,6 +9,7 @@ import pytest
 
 from device_profiles import load_profile
 from drivers.ble_heart_rate import create, link_address, problems
+from drivers.ble_heart_rate.bindings import Bindings
 from drivers.ble_heart_rate.census import MAX_BANDS, Census
 from drivers.ble_heart_rate.frame import BATTERY_SERVICE, HEART_RATE_SERVICE, HUAMI
 from edge_agent.derive import Judge
@@ -301,27 +302,30 @@ async def test_nobody_is_named_in_logs_and_counters(tmp_path, caplog):
         ({"id_bytes": 1}, "id_bytes"),
         ({"surprise": 1}, "surprise"),
         ({"format": "mi_band", "gatt": True}, "gatt"),
-        ({"bindings_file": "/nowhere/bands.toml"}, "bands.toml"),
     ],
 )
 def test_wrong_options_are_named(options, word):
     profile = load_profile(SERVICE)
     found = problems(profile, {**profile.options, **options}, "device x: options")
     assert word in "\n".join(map(str, found))
-    if "bindings_file" not in options:
-        with pytest.raises(ConfigError):
-            create(context("x", profile, **options), None)
+    with pytest.raises(ConfigError):
+        create(context("x", profile, **options), None)
 
 
-@pytest.mark.parametrize("text", ["bound = ['SECRET']", "schema = 'campus.bands/1'\nbound = ['SECRET", "SECRET"])
-def test_a_wrong_bindings_file_is_named_and_not_quoted(tmp_path, text):
+@pytest.mark.parametrize("text", [None, "bound = ['SECRET']", "schema = 'campus.bands/1'\nbound = ['SECRET", "SECRET"])
+def test_a_wrong_bindings_file_binds_nobody_and_is_named_once_and_not_quoted(tmp_path, caplog, text):
     path = tmp_path / "bands.toml"
-    path.write_text(text)
-    path.chmod(0o600)
-    profile = load_profile(SERVICE)
-    found = "\n".join(map(str, problems(profile, {**profile.options, "bindings_file": str(path)}, "x")))
-    assert str(path) in found
-    assert "SECRET" not in found
+    if text is not None:
+        path.write_text(text)
+        path.chmod(0o600)
+    counters = Counters()
+    read = Bindings(str(path), device="x", counters=counters)
+    assert not read.has("SECRET", now_s=0)
+    assert not read.has("SECRET", now_s=10)
+    assert counters.get("device.x.bindings_unreadable") == 2
+    (record,) = caplog.records
+    assert str(path) in record.getMessage()
+    assert "SECRET" not in record.getMessage()
 
 
 @pytest.mark.parametrize("profile", [SERVICE, "ble/mi_band_hr"])
