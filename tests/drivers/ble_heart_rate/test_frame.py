@@ -1,4 +1,4 @@
-"""Golden bytes of the Heart Rate Service and the Mi Band's broadcast; garbage never becomes a wrong value."""
+"""Known bytes of the Heart Rate Service and of the Mi Band's broadcast; garbage never becomes a wrong value."""
 
 import pytest
 from bumble.core import BaseBumbleError
@@ -21,7 +21,7 @@ MI_ID = "C40000A1B2C3"
 
 
 def mi_payload(rate: int) -> bytes:
-    # As caught on the air: 57 01 is the company; then 02 01 …, the rate, …, the id.
+    # Rate and id stand where published decoders read them; the bytes between are made up.
     return bytes.fromhex(f"02010d{rate:02x}ffffffffffffffffffffffffffff") + bytes.fromhex(MI_ID)
 
 
