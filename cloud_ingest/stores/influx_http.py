@@ -32,6 +32,14 @@ _RETRY_S: Final = 2.0
 _MENDING_S: Final = 30.0
 _ZIP_ABOVE: Final = 1024
 _SHOWN: Final = 300
+_REFUSALS: Final = frozenset(
+    {
+        HTTPStatus.CREATED,  # InfluxDB Cloud Serverless: some lines were written, others refused
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
 _HANDLE: Final = re.compile(r"\b[0-9a-f]{32}\b")
 
 
@@ -142,7 +150,7 @@ class InfluxHttp:
     def error_of(self, answer: Answer) -> Exception:
         """Return the error of a response that is no success."""
         status, message = answer.status, answer.message
-        if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY):
+        if status in _REFUSALS:
             return StoreRejected(f"HTTP {status}: {message}")
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return AuthError(f"{self.name} answers HTTP {status}: {message}")

@@ -58,6 +58,7 @@ async def place(store: Store, rows: list[Row], waits: list[float] | None = None)
         (fail(403, "forbidden", "no write access"), AuthError, "403"),
         (fail(404, "not found", "bucket not found"), StoreBusy, "bucket not found"),
         (fail(413, "too large", "points batch is too large"), StoreRejected, "413"),
+        (fail(201, "created", "partial write: 1 of 2 lines"), StoreRejected, "partial write"),
         (fail(422, "unprocessable", "beyond retention"), StoreRejected, "beyond retention"),
         (fail(429, "too many requests", "slow down"), StoreBusy, "slow down"),
         (fail(500, "internal error", "panic"), StoreBusy, "panic"),
