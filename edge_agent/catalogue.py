@@ -114,11 +114,13 @@ def _one_port_twice(links: Iterable[LinkSettings]) -> list[Problem]:
     problems: list[Problem] = []
     owners: dict[str, str] = {}
     for link in links:
-        owner = owners.setdefault(link.path, link.name) if link.path is not None else link.name
+        port = link.port_name
+        owner = owners.setdefault(port, link.name) if port is not None else link.name
         if owner != link.name:
             mend = "put the devices of both on one link"
-            what = f"{link.path} is already {owner}'s: a port is opened once"
-            problems.append(Problem(where=f"[[link]] {link.name}: path", what=what, mend=mend))
+            what = f"{port} is already {owner}'s: a port is opened once"
+            key = "path" if link.kind == "serial" else "adapter"
+            problems.append(Problem(where=f"[[link]] {link.name}: {key}", what=what, mend=mend))
     return problems
 
 

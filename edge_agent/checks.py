@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.clock import Clock
 from edge_agent.privacy import load_policy
+from edge_agent.settings import DEFAULT_ADAPTER
 from telemetry.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
     from edge_agent.settings import Settings
 
 CONNECT_S = 3.0
+ADAPTERS = Path("/sys/class/bluetooth")
 
 
 def surroundings(configuration: Configuration) -> tuple[list[Problem], list[Problem]]:
     """Return (errors, warnings): what would keep the agent from working now, and what a person should know."""
     settings = configuration.settings
-    return [*_files(settings), *_broker(settings)], [*_ports(settings), *_people(configuration), *_clock(settings)]
+    return [*_files(settings), *_broker(settings)], [
+        *_ports(settings),
+        *_adapters(settings),
+        *_people(configuration),
+        *_clock(settings),
+    ]
 
 
 def _files(settings: Settings) -> Iterator[Problem]:
@@ -69,6 +76,16 @@ def _ports(settings: Settings) -> Iterator[Problem]:
         elif link.path.startswith(("/dev/ttyUSB", "/dev/ttyACM")):
             mend = "use its link below /dev/serial/by-id"
             yield Problem(where=where, what=f"{link.path} changes when adapters are re-plugged", mend=mend)
+
+
+def _adapters(settings: Settings) -> Iterator[Problem]:
+    for link in settings.links:
+        if link.kind != "bluetooth" or link.hci is not None:
+            continue
+        adapter = link.adapter or DEFAULT_ADAPTER
+        if not (ADAPTERS / adapter).exists():
+            mend = "plug it in, or name another: ls /sys/class/bluetooth"
+            yield Problem(where=f"[[link]] {link.name}: adapter", what=f"{adapter} is not there", mend=mend)
 
 
 def _people(configuration: Configuration) -> Iterator[Problem]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_agent.settings import DEFAULT_ADAPTER
 from telemetry.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from drivers.links import Link
     from edge_agent.settings import LinkSettings
     from telemetry.counters import Counters
     from telemetry.driver import DeviceContext, PollDriver, PushDriver, SharedLink
     from telemetry.profile import DeviceProfile
 
 DRIVERS: Final = {
+    "ble_heart_rate": "drivers.ble_heart_rate",
     "modbus": "drivers.modbus",
     "rdm6300": "drivers.rdm6300",
 }
@@ -60,8 +61,13 @@ def _module(driver: str) -> Any:
         raise ConfigError([Problem(where=f"driver {driver!r}", what=str(error), mend=mend)]) from error
 
 
-def create_link(settings: LinkSettings, defaults: Mapping[str, Any], counters: Counters) -> Link:
-    """Return the link, not yet open; `defaults` are those of the profile of a device on it."""
+def create_link(settings: LinkSettings, defaults: Mapping[str, Any], counters: Counters) -> SharedLink:
+    """Return the link, not yet open; `defaults` are those of the profile of a device on it.
+
+    Raises ConfigError if a library that it needs is not installed.
+    """
+    if settings.kind == "bluetooth":
+        return _bluetooth(settings, counters)
     import serialx  # noqa: PLC0415 - only a gateway that has links needs it
 
     from drivers.links import SerialLink, TcpLink  # noqa: PLC0415
@@ -76,3 +82,14 @@ def create_link(settings: LinkSettings, defaults: Mapping[str, Any], counters: C
         baudrate=settings.baudrate or int(defaults.get("baudrate", 9600)),
         parity=serialx.Parity[settings.parity.upper()],
     )
+
+
+def _bluetooth(settings: LinkSettings, counters: Counters) -> SharedLink:
+    try:
+        from drivers.links.bluetooth import BluetoothLink, make_backend  # noqa: PLC0415 - an extra
+
+        backend = make_backend(adapter=settings.adapter or DEFAULT_ADAPTER, hci=settings.hci)
+    except ImportError as error:
+        mend = "install the extra ble, or ble-sim for hci (drivers/ble_heart_rate/README.md)"
+        raise ConfigError([Problem(where=f"[[link]] {settings.name}", what=str(error), mend=mend)]) from error
+    return BluetoothLink(settings.name, counters, backend=backend, max_connections=settings.connections)

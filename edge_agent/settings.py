@@ -103,29 +103,51 @@ class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+DEFAULT_ADAPTER: Final = "hci0"
+
+
 class LinkSettings(_Section):
-    """A shared transport. Serial: `path`, `baudrate`, `parity`. TCP: `host`, `port`."""
+    """A shared transport. Serial: `path`, `baudrate`, `parity`. TCP: `host`, `port`.
+
+    Bluetooth: `adapter` of BlueZ, or `hci`: a controller without BlueZ, in Bumble's words, such as `tcp-client:…`;
+    `connections`: how many devices it may be connected to at once.
+    """
 
     name: Name
-    kind: Literal["serial", "tcp"]
+    kind: Literal["serial", "tcp", "bluetooth"]
     path: str | None = None
     baudrate: Annotated[int, Field(ge=300, le=4_000_000)] | None = None
     parity: Literal["none", "even", "odd"] = "none"
     host: str | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    adapter: Annotated[str, Field(pattern=r"^hci\d{1,3}$")] | None = None
+    hci: str | None = None
+    connections: Annotated[int, Field(ge=1, le=9)] = 3
+
+    @property
+    def port_name(self) -> str | None:
+        """What only one link may open: a serial port or an adapter."""
+        if self.kind == "bluetooth":
+            return self.hci or self.adapter or DEFAULT_ADAPTER
+        return self.path
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        serial = {"path": self.path, "baudrate": self.baudrate}
-        tcp = {"host": self.host, "port": self.port}
-        foreign = tcp if self.kind == "serial" else serial
-        wrong = [key for key, value in foreign.items() if value is not None]
+        keys: dict[str, dict[str, object]] = {
+            "serial": {"path": self.path, "baudrate": self.baudrate},
+            "tcp": {"host": self.host, "port": self.port},
+            "bluetooth": {"adapter": self.adapter, "hci": self.hci},
+        }
+        foreign = [given for kind, given in keys.items() if kind != self.kind]
+        wrong = [key for given in foreign for key, value in given.items() if value is not None]
         if wrong:
             raise ValueError(f'kind "{self.kind}" takes no {" or ".join(wrong)}')
         if self.kind == "serial" and self.path is None:
             raise ValueError('kind "serial" needs path, best a stable one below /dev/serial/by-id/')
         if self.kind == "tcp" and self.host is None:
             raise ValueError('kind "tcp" needs host')
+        if self.adapter is not None and self.hci is not None:
+            raise ValueError("adapter and hci are two ways to one radio: keep one of them")
         return self
 
 

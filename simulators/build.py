@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from simulators.cards import presences
-from simulators.ledger import Journal
+from simulators.ledger import Journal, bands_of
 from simulators.modbus import Unit
 from simulators.modbus_rtu import RtuBus
 from simulators.modbus_tcp import TcpBox
@@ -37,7 +37,13 @@ _LIMITS: Final = {
     "pupils": 10_000,
     "baudrate": 4_000_000,
     "max_connections": 1000,
+    "bands": 500,
+    "gatt_bands": 20,
+    "period_s": 3600,
 }
+
+
+UNITLESS: Final = ("rdm6300", "ble-bands")
 
 
 class Device(Protocol):
@@ -87,9 +93,12 @@ def _problems(spec: DeviceSpec) -> Iterator[Problem]:
     for name in [spec.name, *(unit.name for unit in spec.units)]:
         if not NAME.fullmatch(name):
             yield Problem(where="name", what=f"{name!r} is not a name", mend="use letters, digits, '-', '_' and '.'")
-    if spec.kind == "rdm6300" and spec.units:
-        yield Problem(where="units", what="a card reader has none", mend="leave units out")
-    if spec.kind != "rdm6300" and not spec.units:
+    unitless = spec.kind in UNITLESS
+    if unitless and spec.units:
+        yield Problem(where="units", what=f"{spec.kind} has none", mend="leave units out")
+    if spec.kind == "ble-bands" and not spec.period_s:
+        yield Problem(where="period_s", what="bands would never pause", mend="choose a second or so")
+    if not unitless and not spec.units:
         yield Problem(where="units", what=f"{spec.kind} needs at least one", mend="give a unit, such as 1")
     yield from _unit_problems(spec.units)
     if spec.scenario not in DAYS:
@@ -149,10 +158,10 @@ class Journals:
             journal.close()
 
 
-def build(
-    spec: DeviceSpec, *, link: Path, faults: Faults, journals: Journals, counters: Counters
-) -> RtuBus | TcpBox | CardReader:
-    """Return the device of a checked `spec`, not yet started."""
+def build(spec: DeviceSpec, *, link: Path, faults: Faults, journals: Journals, counters: Counters) -> Device:
+    """Return the device of a checked `spec`, not yet started. Raises ConfigError if a library for it is missing."""
+    if spec.kind == "ble-bands":
+        return _radio(spec, faults=faults, journals=journals, counters=counters)
     rng = random.Random(f"{spec.seed}/{spec.name}/wire")
     if spec.kind == "rdm6300":
         return CardReader(
@@ -189,3 +198,23 @@ def build(
     baudrate = spec.baudrate or MODELS[spec.units[0].model].baudrate
     cable = PtyCable(baudrate=baudrate, link=link, rng=rng, faults=faults, counters=counters)
     return RtuBus(cable=cable, units=units, faults=faults, counters=counters)
+
+
+def _radio(spec: DeviceSpec, *, faults: Faults, journals: Journals, counters: Counters) -> Device:
+    try:
+        from simulators.band_radio import BandRadio  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigError([Problem(where="kind", what=str(error), mend="install the extra ble-sim")]) from error
+    bands = bands_of(spec)
+    return BandRadio(
+        name=spec.name,
+        host=spec.host,
+        port=spec.port,
+        bands=bands[: spec.bands],
+        gatt_bands=bands[spec.bands :],
+        form=spec.band_format,
+        period_s=spec.period_s,
+        faults=faults,
+        journal=journals.of(spec.name),
+        counters=counters,
+    )

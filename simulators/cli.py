@@ -59,6 +59,8 @@ def device(
     port: Annotated[int, typer.Option(help="Port to listen on (modbus-tcp); 0: a free one.")] = 0,
     connections: Annotated[int, typer.Option(help="Connections at once (modbus-tcp); more are refused.")] = 4,
     pupils: Annotated[int, typer.Option(help="Pupils in the card schedule (rdm6300); 0: cards by control only.")] = 60,
+    bands: Annotated[int, typer.Option(help="Bands that advertise (ble-bands).")] = 3,
+    gatt_bands: Annotated[int, typer.Option(help="Bands to be connected to (ble-bands).")] = 0,
     seed: Seed = 1,
     scenario: Annotated[str, typer.Option(help="The day to live through.")] = "classroom",
     step: Annotated[float, typer.Option(help="Seconds of that day that pass with each measurement.")] = 480.0,
@@ -92,6 +94,8 @@ def device(
         corrupt=corrupt,
         drop=drop,
         pupils=pupils if kind == "rdm6300" else 0,
+        bands=bands if kind == "ble-bands" else 0,
+        gatt_bands=gatt_bands if kind == "ble-bands" else 0,
     )
     raise typer.Exit(exit_code(lambda: asyncio.run(run_device(spec, ready=print_ready))))
 

@@ -15,6 +15,8 @@ DROP: Final = "drop"
 UNPLUG: Final = "unplug"
 STALL: Final = "stall"
 DRIFT: Final = "drift"
+HANG: Final = "hang"
+VANISH: Final = "vanish"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,7 @@ class FaultKind:
 
 
 _MODBUS: Final = ("modbus-rtu", "modbus-tcp")
+_BANDS: Final = ("ble-bands",)
 FAULTS: Final[dict[str, FaultKind]] = {
     SILENCE: FaultKind(says="says nothing at all"),
     CORRUPTION: FaultKind(
@@ -34,11 +37,16 @@ FAULTS: Final[dict[str, FaultKind]] = {
         parameters=("rate",),
     ),
     DROP: FaultKind(says="loses a byte with this probability (over TCP: a whole reply)", parameters=("rate",)),
-    UNPLUG: FaultKind(says="pulls the plug: hang-up and no link; plugs in again when the fault ends"),
+    UNPLUG: FaultKind(
+        says="pulls the plug: hang-up and no link; plugs in again when the fault ends",
+        kinds=("rdm6300", *_MODBUS, *_BANDS),
+    ),
     STALL: FaultKind(says="answers, but measurement and sequence stand still", kinds=_MODBUS),
     DRIFT: FaultKind(
         says="adds this much to a point with each measurement", parameters=("point", "per_sample"), kinds=_MODBUS
     ),
+    HANG: FaultKind(says="the adapter answers nothing and hears nothing", kinds=_BANDS),
+    VANISH: FaultKind(says="a band is out of reach, without a goodbye", kinds=_BANDS),
 }
 
 

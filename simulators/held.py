@@ -13,7 +13,7 @@ import msgspec
 
 from simulators.control import Request, ask
 from simulators.launch import READY_S, STOP_S, command, environment
-from simulators.spec import DeviceSpec, Ready, default_units
+from simulators.spec import NETWORKED, DeviceSpec, Ready, default_units
 from telemetry.errors import DeviceUnavailable
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Shelf:
     def __call__(
         self, kind: str, *, name: str = "", model: str = "", units: Sequence[int] = (1,), **options: Any
     ) -> HeldDevice:
-        """Start a device of `kind` (rdm6300, modbus-rtu, modbus-tcp); `options` are further fields of DeviceSpec.
+        """Start a device of `kind` (rdm6300, modbus-rtu, modbus-tcp, ble-bands); `options` are DeviceSpec's.
 
         Raises DeviceUnavailable with the reason if it cannot be what was asked for.
         """
@@ -141,7 +141,7 @@ class Shelf:
                 "name": name,
                 "units": default_units(kind, name, model=model, units=units),
                 "said": str(Path(folder.name) / "said.jsonl"),
-                "link": "" if kind == "modbus-tcp" else str(Path(folder.name) / "port"),
+                "link": "" if kind in NETWORKED else str(Path(folder.name) / "port"),
                 **options,
             },
             DeviceSpec,

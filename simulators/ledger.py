@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from simulators.bands import Band
 from simulators.cards import Presence, presences
 from simulators.registers import MODELS
 from simulators.school_day import SchoolDay
@@ -76,6 +77,32 @@ class SaidPresence(msgspec.Struct, frozen=True, kw_only=True):
     """What befell the first frame that was not clean."""
 
 
+class PlannedBeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="band"):
+    """Measurement `n` of a band."""
+
+    device: str
+    band: str
+    n: int
+    values: dict[str, float]
+
+
+class SaidBeat(msgspec.Struct, frozen=True, kw_only=True):
+    """One advert or notification of a band."""
+
+    device: str
+    """The radio."""
+    band: str
+    identifier: str
+    """The static id that it sent, upper-case hex."""
+    n: int
+    at_ns: int
+    """UTC when it was sent."""
+    values: dict[str, float]
+    delivered: bool
+    """It was handed to a gateway that scanned, or had subscribed."""
+    fault: str | None
+
+
 def plan(specs: Iterable[DeviceSpec], *, scenario: str, seed: int, seconds: float) -> Iterator[bytes]:
     """Yield the plan's lines for `seconds` at one measurement a second: no wall time, process or path is in it."""
     yield _line(PlanHead(schema=SCHEMA, scenario=scenario, seed=seed, seconds=seconds))
@@ -87,8 +114,18 @@ def plan(specs: Iterable[DeviceSpec], *, scenario: str, seed: int, seconds: floa
                 values = model.truths(day.measurement(number), number)
                 yield _line(PlannedMeasurement(device=unit.name, seq=number, values=values))
         planned = presences(seed=spec.seed, reader=spec.name, pupils=spec.pupils if spec.kind == "rdm6300" else 0)
+        for band in bands_of(spec):
+            for number in range(1, int(seconds / spec.period_s) + 1):
+                yield _line(PlannedBeat(device=spec.name, band=band.name, n=number, values=band.beat(number).values))
         for presence in takewhile(lambda item: item.offset_s < seconds, planned):
             yield _line(PlannedPresence(device=spec.name, **msgspec.structs.asdict(presence)))
+
+
+def bands_of(spec: DeviceSpec) -> list[Band]:
+    """Return the bands of a radio: those that advertise, then those for GATT."""
+    return [
+        Band(seed=spec.seed, name=f"{spec.name}-{number:02d}") for number in range(1, spec.bands + spec.gatt_bands + 1)
+    ]
 
 
 def write_plan(path: Path, specs: Iterable[DeviceSpec], *, scenario: str, seed: int, seconds: float) -> None:
@@ -106,7 +143,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("xb", buffering=0)
 
-    def write(self, said: SaidMeasurement | SaidPresence) -> None:
+    def write(self, said: SaidMeasurement | SaidPresence | SaidBeat) -> None:
         """Add one line; it is with the kernel when this returns."""
         if self._file is not None:
             self._file.write(_line(said))
@@ -134,9 +171,14 @@ def read_presences(path: Path) -> list[SaidPresence]:
     return [msgspec.json.decode(line, type=SaidPresence) for line in _lines(path)]
 
 
-def read_plan(path: Path) -> list[PlanHead | PlannedMeasurement | PlannedPresence]:
+def read_beats(path: Path) -> list[SaidBeat]:
+    """Return the lines of a radio's journal."""
+    return [msgspec.json.decode(line, type=SaidBeat) for line in _lines(path)]
+
+
+def read_plan(path: Path) -> list[PlanHead | PlannedMeasurement | PlannedPresence | PlannedBeat]:
     """Return the lines of a plan."""
-    decoder = msgspec.json.Decoder(PlanHead | PlannedMeasurement | PlannedPresence)
+    decoder = msgspec.json.Decoder(PlanHead | PlannedMeasurement | PlannedPresence | PlannedBeat)
     return [decoder.decode(line) for line in _lines(path)]
 
 

@@ -20,9 +20,8 @@ import msgspec
 from simulators.build import Journals, build, check, link_path
 from simulators.control import ControlServer, Refusal, Request, socket_path
 from simulators.faults import CORRUPTION, DRIFT, DROP, FAULTS, Active, Faults
-from simulators.modbus_tcp import TcpBox
 from simulators.rdm6300 import CardReader
-from simulators.spec import DeviceSpec, Ready
+from simulators.spec import NETWORKED, DeviceSpec, Ready
 from telemetry.counters import Counters
 from telemetry.errors import ConfigError, Problem
 
@@ -122,7 +121,7 @@ async def _run(
     except ValueError as error:
         raise ConfigError([Problem(where="control", what=str(error), mend="use a shorter path")]) from error
     counters, faults, stop = Counters(), Faults(), asyncio.Event()
-    link = link_path(spec, private / f"usb-campus-sim-{spec.name}") if spec.kind != "modbus-tcp" else Path()
+    link = link_path(spec, private / f"usb-campus-sim-{spec.name}") if spec.kind not in NETWORKED else Path()
     device = build(spec, link=link, faults=faults, journals=journals, counters=counters)
     for name, rate in ((CORRUPTION, spec.corrupt), (DROP, spec.drop)):
         if rate:
@@ -170,7 +169,7 @@ async def _until(stop: asyncio.Event, seconds: float) -> NoReturn:
 
 
 def _ready(spec: DeviceSpec, device: Device, control: Path, link: Path) -> Ready:
-    box = device if isinstance(device, TcpBox) else None
+    networked = spec.kind in NETWORKED
     return Ready(
         kind=spec.kind,
         name=spec.name,
@@ -178,9 +177,9 @@ def _ready(spec: DeviceSpec, device: Device, control: Path, link: Path) -> Ready
         control=str(control),
         pid=os.getpid(),
         devices=list(device.devices),
-        link="" if box else str(link),
-        host=box.host if box else "",
-        port=box.port if box else 0,
+        link="" if networked else str(link),
+        host=spec.host if networked else "",
+        port=int(device.endpoint.rpartition(":")[2]) if networked else 0,
     )
 
 

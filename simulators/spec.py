@@ -9,13 +9,18 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Kind = Literal["rdm6300", "modbus-rtu", "modbus-tcp"]
+Kind = Literal["rdm6300", "modbus-rtu", "modbus-tcp", "ble-bands"]
 
 KINDS: Final[dict[str, str]] = {
     "rdm6300": "125 kHz card reader on a serial line: 14-byte frames, every 65 ms while a card lies there",
     "modbus-rtu": "sensors on one RS-485 bus: many units, silent where there is none",
     "modbus-tcp": "a sensor box on the network: MBAP, several requests at once, few connections",
+    "ble-bands": "heart-rate bands around a virtual Bluetooth adapter: adverts and GATT; HCI over TCP (extra ble-sim)",
 }
+
+
+NETWORKED: Final = ("modbus-tcp", "ble-bands")
+"""Kinds that are reached by an address, not by a port."""
 
 
 class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,7 +43,7 @@ def default_units(kind: str, name: str, *, units: Sequence[int], model: str = ""
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One device process: a card reader, an RS-485 bus with its units, or a TCP box."""
+    """One device process: a card reader, an RS-485 bus with its units, a TCP box, or a radio with its bands."""
 
     kind: Kind
     name: str
@@ -67,6 +72,13 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """Probability that a byte on the wire is lost, from the start."""
     pupils: int = 0
     """Size of the seeded card schedule's pool; 0: only cards given on the control socket."""
+    bands: int = 0
+    """Bands that say their heart rate in adverts."""
+    gatt_bands: int = 0
+    """Bands that must be connected to."""
+    band_format: Literal["heart_rate_service", "mi_band"] = "heart_rate_service"
+    period_s: float = 1.0
+    """Between two measurements of a band."""
     hold: bool = False
     """Play the card schedule only when the control socket says `start`."""
 

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("agent", "ingest", "demo", "dev")
+PARTS = ("agent", "ingest", "demo", "ble", "ble-sim", "dev")
 """Each extra of pyproject.toml has a lock of that name."""
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
 ADDRESS = re.compile(r"\w://|--(?:extra-)?index-url|--find-links|--trusted-host| @ |^\s*-[a-z]|^\s*[./]", re.MULTILINE)

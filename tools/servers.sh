@@ -4,7 +4,7 @@
 set -euo pipefail
 
 # program:package
-wanted=(mosquitto:mosquitto mosquitto_pub:mosquitto-clients influxd:influxdb systemd-analyze:systemd)
+wanted=(mosquitto:mosquitto mosquitto_pub:mosquitto-clients influxd:influxdb systemd-analyze:systemd dbus-daemon:dbus-daemon)
 
 missing() {
     local entry

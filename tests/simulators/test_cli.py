@@ -29,9 +29,9 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def test_list() -> None:
     inventory = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
-    assert set(inventory["kinds"]) == {"rdm6300", "modbus-rtu", "modbus-tcp"}
+    assert set(inventory["kinds"]) == {"rdm6300", "modbus-rtu", "modbus-tcp", "ble-bands"}
     assert set(inventory["models"]) == {"multisensor_6in1", "airbox_tcp", "renke_rs_co2ws", "senseair_s8"}
-    assert set(inventory["faults"]) == {"silence", "corruption", "drop", "unplug", "stall", "drift"}
+    assert set(inventory["faults"]) == {"silence", "corruption", "drop", "unplug", "stall", "drift", "hang", "vanish"}
     assert "gate-reader" in inventory["scenarios"]["classroom"]["devices"]
     text = CliRunner().invoke(app, ["list"]).stdout
     assert all(name in text for names in inventory.values() for name in names)

@@ -42,7 +42,7 @@ def outcome(spec: Any) -> tuple[int, str]:
         ({"scenario": "war"}, "choose one of classroom"),
         ({"corrupt": 2.0}, "corrupt: 2.0 is out of range → choose 0 to 1"),
         ({"name": "a/b"}, "'a/b' is not a name"),
-        ({"kind": "rdm6300"}, "a card reader has none"),
+        ({"kind": "rdm6300"}, "rdm6300 has none"),
         ({"control": "/" + "x" * 150}, "longer than 100 bytes"),
         ({"link": "/etc/hostname"}, "/etc/hostname: is there and not a link of ours"),
     ],
