@@ -101,7 +101,8 @@ class DeadLetters:
             dropped = self._make_room()
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk makes SQLite roll back by itself: keep its error, not ours
+                self._db.execute("ROLLBACK")
             raise
         self._counters.add("deadletter.filed", len(letters))
         if dropped:

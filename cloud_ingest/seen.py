@@ -131,7 +131,8 @@ class Seen:
                     self._added[gateway] = 0
             self._writer.execute("COMMIT")
         except BaseException:
-            self._writer.execute("ROLLBACK")
+            if self._writer.in_transaction:  # a full disk makes SQLite roll back by itself: keep its error, not ours
+                self._writer.execute("ROLLBACK")
             raise
 
     def _forget_oldest(self, gateway: str) -> None:
