@@ -80,7 +80,7 @@ LOCK_ARGS ?=
 
 lock: setup  ## Resolve pyproject.toml into requirements/*.txt (LOCK_ARGS=--upgrade)
 	$(UV_COMPILE) $(LOCK_ARGS) --extra dev --output-file requirements/dev.txt
-	for part in agent ingest demo ble ble-sim; do \
+	for part in agent ingest demo ble ble-sim camera camera-sim console; do \
 		$(UV_COMPILE) --upgrade --extra $$part --constraint requirements/dev.txt --output-file requirements/$$part.txt || exit 1; done
 	$(BIN)/python -m tools.check_lock
 

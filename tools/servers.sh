@@ -3,13 +3,15 @@
 # Starts and stops no service. With CI=true a server still missing at the end is a failure; else the tests skip and say so.
 set -euo pipefail
 
-# program:package
-wanted=(mosquitto:mosquitto mosquitto_pub:mosquitto-clients influxd:influxdb systemd-analyze:systemd dbus-daemon:dbus-daemon)
+# program:package, or file:package. The console's pages are looked at in Chromium, and their Chinese needs a font.
+wanted=(mosquitto:mosquitto mosquitto_pub:mosquitto-clients influxd:influxdb victoria-metrics:victoria-metrics
+    systemd-analyze:systemd dbus-daemon:dbus-daemon chromium:chromium
+    /usr/share/fonts/truetype/wqy/wqy-microhei.ttc:fonts-wqy-microhei)
 
 missing() {
     local entry
     for entry in "${wanted[@]}"; do
-        PATH="$PATH:/usr/sbin:/sbin" command -v "${entry%%:*}" >/dev/null || echo "$entry"
+        [ -e "${entry%%:*}" ] || PATH="$PATH:/usr/sbin:/sbin" command -v "${entry%%:*}" >/dev/null || echo "$entry"
     done
 }
 
