@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from simulators.spec import DeviceSpec, Kind, UnitSpec
+from simulators.spec import NETWORKED, DeviceSpec, Kind, UnitSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,10 @@ class SceneDevice:
     link: str
     """Devices with the same link share a process."""
     unit: int = 0
-    """Modbus unit; 0 for a card reader."""
+    """Modbus unit; 0 for a device that has none."""
+    bands: int = 0
+    """Bands around a radio; the last `unbound` of them are nobody's, and the wearer of the one before those refuses."""
+    unbound: int = 0
     options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
 
 
@@ -58,12 +61,14 @@ class Scenario:
         self, link: str, devices: list[SceneDevice], seed: int, places: Mapping[str, str], hold: bool
     ) -> DeviceSpec:
         kind = devices[0].kind
-        # A card reader is its link: the process bears the device's name, which seeds its schedule.
         spec = DeviceSpec(kind=kind, name=link, seed=seed, scenario=self.day, said=places.get("said", ""))
-        if kind != "modbus-tcp":
+        if kind not in NETWORKED:
             spec = msgspec.structs.replace(spec, link=places.get("link", ""))
+        # A card reader or a radio is its link: the process bears the device's name, which seeds what it says.
         if kind == "rdm6300":
             return msgspec.structs.replace(spec, name=devices[0].name, pupils=self.pupils, hold=hold)
+        if kind == "ble-bands":
+            return msgspec.structs.replace(spec, name=devices[0].name, bands=devices[0].bands, hold=hold)
         units = [UnitSpec(name=device.name, unit=device.unit, model=device.model) for device in devices]
         return msgspec.structs.replace(spec, units=units)
 
@@ -85,26 +90,45 @@ def _reader(name: str, room: str, link: str) -> SceneDevice:
     return SceneDevice(name=name, room=room, kind="rdm6300", model="rdm6300", profile="rfid/rdm6300", link=link)
 
 
+_CLASSROOM: Final = (
+    _sensor("r101-air", "r101", "bus-1", 1),
+    _sensor("r102-air", "r102", "bus-1", 2),
+    SceneDevice(
+        name="hall-air",
+        room="hall",
+        kind="modbus-tcp",
+        model="airbox_tcp",
+        profile="modbus/airbox_tcp",
+        link="hall-box",
+        unit=1,
+        options={"unit": 1},
+    ),
+    _reader("gate-reader", "gate", "gate-usb"),
+    _reader("r101-reader", "r101", "r101-usb"),
+)
+_GYM: Final = SceneDevice(
+    name="gym-bands",
+    room="g1",
+    kind="ble-bands",
+    model="heart_rate_service",
+    profile="ble/heart_rate_service",
+    link="gym-radio",
+    bands=48,
+    unbound=2,
+)
+"""45 whose wearers consent, one whose wearer refuses, two that are nobody's."""
+
 SCENARIOS: Final[dict[str, Scenario]] = {
     "classroom": Scenario(
         name="classroom",
         says="two rooms on one RS-485 bus, a network air box in the hall, card readers at the gate and in a room",
         day="classroom",
-        devices=(
-            _sensor("r101-air", "r101", "bus-1", 1),
-            _sensor("r102-air", "r102", "bus-1", 2),
-            SceneDevice(
-                name="hall-air",
-                room="hall",
-                kind="modbus-tcp",
-                model="airbox_tcp",
-                profile="modbus/airbox_tcp",
-                link="hall-box",
-                unit=1,
-                options={"unit": 1},
-            ),
-            _reader("gate-reader", "gate", "gate-usb"),
-            _reader("r101-reader", "r101", "r101-usb"),
-        ),
+        devices=_CLASSROOM,
+    ),
+    "school": Scenario(
+        name="school",
+        says="the classroom scene and a gym with 48 heart-rate bands around one Bluetooth adapter (extra ble-sim)",
+        day="classroom",
+        devices=(*_CLASSROOM, _GYM),
     ),
 }

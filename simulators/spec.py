@@ -80,7 +80,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     period_s: float = 1.0
     """Between two measurements of a band."""
     hold: bool = False
-    """Play the card schedule only when the control socket says `start`."""
+    """Play the card schedule, or let the bands speak, only when the control socket says `start`."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -45,6 +45,11 @@ def demo(
     store: Annotated[
         str | None, typer.Option(help="Store, such as influx1://[::1]:8086/campus; default: SQLite in the data folder.")
     ] = None,
+    scenario: Annotated[str, typer.Option(help="school, or classroom: the same without Bluetooth bands.")] = "school",
+    vitals: Annotated[
+        bool,
+        typer.Option("--vitals/--no-vitals", help="Whether the policy lets heart rates out, of those who consent."),
+    ] = True,
     seed: Annotated[int, typer.Option(help="The same seed gives the same plan, byte for byte.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but problems.")] = False,
     sabotage: Annotated[
@@ -58,8 +63,8 @@ def demo(
     try:
         _check_folder(folder)
         options = DemoOptions(
-            data=folder.absolute(), seconds=seconds, mqtt=mqtt, store=store, seed=seed, sabotage=sabotage,
-            protocol=mqtt_protocol,
+            data=folder.absolute(), seconds=seconds, scenario=scenario, vitals=vitals, mqtt=mqtt, store=store,
+            seed=seed, sabotage=sabotage, protocol=mqtt_protocol,
         )  # fmt: skip
         options.check()
     except ConfigError as error:
