@@ -30,6 +30,8 @@ TREE = (
     "edge_agent.registry",
     "edge_agent.settings",
     "cloud_ingest",
+    "cloud_ingest.console",
+    "cloud_ingest.console.app",
     "cloud_ingest.stores",
     "cloud_ingest.writer",
     "simulators",
@@ -48,6 +50,7 @@ ALLOWED = (
     ("edge_agent.catalogue", "device_profiles.loader"),
     ("edge_agent.cli", "edge_agent.agent"),
     ("cloud_ingest.writer", "device_profiles.loader"),
+    ("cloud_ingest.console.app", "nicegui"),
     ("simulators.devices", "device_profiles.loader"),
 )
 FORBIDDEN = (
@@ -67,6 +70,7 @@ FORBIDDEN = (
     ("edge_agent.agent", "cloud_ingest.writer"),
     ("edge_agent.cli", "simulators.demo"),
     ("cloud_ingest.writer", "edge_agent.clock"),
+    ("cloud_ingest.writer", "nicegui"),
     ("simulators.devices", "drivers.modbus"),
     ("simulators.demo", "edge_agent.agent"),
     ("simulators.demo", "cloud_ingest.writer"),
