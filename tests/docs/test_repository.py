@@ -33,6 +33,7 @@ COMMANDS = [
     ("edge_agent.cli", "buffer"),
     ("edge_agent.cli", "buffer", "status"),
     ("cloud_ingest.cli", "run"),
+    ("cloud_ingest.cli", "console"),
     ("cloud_ingest.cli", "check"),
     ("cloud_ingest.cli", "query"),
     ("cloud_ingest.cli", "deadletter", "list"),
