@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from simulators.spec import NETWORKED, DeviceSpec, Kind, UnitSpec
+from simulators.spec import NETWORKED, Capture, DeviceSpec, Kind, UnitSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,8 @@ class SceneDevice:
     bands: int = 0
     """Bands around a radio; the last `unbound` of them are nobody's, and the wearer of the one before those refuses."""
     unbound: int = 0
+    capture: Capture = "rtsp"
+    """How a camera gives its pictures."""
     options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
 
 
@@ -69,8 +72,23 @@ class Scenario:
             return msgspec.structs.replace(spec, name=devices[0].name, pupils=self.pupils, hold=hold)
         if kind == "ble-bands":
             return msgspec.structs.replace(spec, name=devices[0].name, bands=devices[0].bands, hold=hold)
+        if kind == "camera":
+            # It offers sound, so that a client that would take it is found out.
+            return msgspec.structs.replace(
+                spec,
+                name=devices[0].name,
+                capture=devices[0].capture,
+                username=CAMERA_USER,
+                password=camera_password(seed, devices[0].name),
+                offers_audio=devices[0].capture == "rtsp",
+            )
         units = [UnitSpec(name=device.name, unit=device.unit, model=device.model) for device in devices]
         return msgspec.structs.replace(spec, units=units)
+
+
+def camera_password(seed: int, name: str) -> str:
+    """Return the password of a scene's camera."""
+    return hashlib.sha256(f"{seed}/{name}/password".encode()).hexdigest()[:16]
 
 
 def _sensor(name: str, room: str, link: str, unit: int) -> SceneDevice:
@@ -89,6 +107,20 @@ def _sensor(name: str, room: str, link: str, unit: int) -> SceneDevice:
 def _reader(name: str, room: str, link: str) -> SceneDevice:
     return SceneDevice(name=name, room=room, kind="rdm6300", model="rdm6300", profile="rfid/rdm6300", link=link)
 
+
+def _camera(name: str, room: str, link: str, capture: Capture) -> SceneDevice:
+    return SceneDevice(
+        name=name,
+        room=room,
+        kind="camera",
+        model="people_counter",
+        profile="camera/people_counter",
+        link=link,
+        capture=capture,
+    )
+
+
+CAMERA_USER: Final = "campus"
 
 _CLASSROOM: Final = (
     _sensor("r101-air", "r101", "bus-1", 1),
@@ -127,8 +159,14 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     ),
     "school": Scenario(
         name="school",
-        says="the classroom scene and a gym with 48 heart-rate bands around one Bluetooth adapter (extra ble-sim)",
+        says="the classroom scene, a camera in each room (extra camera-sim), and a gym with 48 heart-rate bands"
+        " around one Bluetooth adapter (extra ble-sim)",
         day="classroom",
-        devices=(*_CLASSROOM, _GYM),
+        devices=(
+            *_CLASSROOM,
+            _GYM,
+            _camera("r101-camera", "r101", "r101-lan", "rtsp"),
+            _camera("r102-camera", "r102", "r102-lan", "mjpeg"),
+        ),
     ),
 }

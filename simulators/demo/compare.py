@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulators.demo import truth
 from simulators.demo.programs import program
-from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, VITALS
+from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, OCCUPANCY, VITALS
 from simulators.demo.verdict_attendance import judge_attendance
 from simulators.demo.verdict_environment import judge_environment
+from simulators.demo.verdict_occupancy import PEOPLE, judge_occupancy
 from simulators.demo.verdict_vitals import judge_vitals
 from telemetry.errors import CampusError
 
@@ -85,8 +86,21 @@ async def queries(store: str, measurements: Sequence[str], site: str, *, env: Ma
     return rows
 
 
+def _occupancy(said: Path, agent: Path, scene: Scene, rows: list[Row], conditions: Conditions) -> Family:
+    shown, sounds = truth.shown(said, scene)
+    looks = truth.looks(agent, scene)
+    family = judge_occupancy(looks, shown, rows, conditions)
+    if not family.broken:
+        family.truths = len({look.values[PEOPLE] for look in looks if PEOPLE in look.values})
+    if sounds:
+        family.leaked += sounds
+        family.note(f"a camera's sound was set up {sounds} times")
+    return family
+
+
 async def compare(
     said: Path,
+    agent: Path,
     scene: Scene,
     site: Site,
     *,
@@ -95,12 +109,16 @@ async def compare(
     vitals: bool,
     env: Mapping[str, str],
 ) -> Comparison:
-    """Read journals and store, and judge. `vitals`: the policy has a rule for them. Raises QueryFailed."""
+    """Read journals and store, and judge. Raises QueryFailed.
+
+    `agent`: folder of the agent's files. `vitals`: the policy has a rule for them.
+    """
     names = scene.families
     rows = dict(zip(names, await queries(store, names, site.name, env=env), strict=True))
     judges: dict[str, Callable[[list[Row]], Family]] = {
         ATTENDANCE: lambda rows: judge_attendance(truth.taps(said, scene, site.card), rows, conditions),
         ENVIRONMENT: lambda rows: judge_environment(truth.readings(said, scene), rows, conditions),
         VITALS: lambda rows: judge_vitals(truth.beats(said, scene, site.band), rows, conditions, closed=not vitals),
+        OCCUPANCY: lambda rows: _occupancy(said, agent, scene, rows, conditions),
     }
     return Comparison(families={name: judges[name](rows[name]) for name in names})

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulators.demo.handles import handle, subkey
 from simulators.demo.options import WINDOW_S
-from simulators.demo.scene import VITALS
+from simulators.demo.scene import OCCUPANCY, VITALS
+from simulators.scenario import CAMERA_USER, camera_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,6 +26,9 @@ SCHOOL_YEAR: Final = "2026-2027"
 ATTENDANCE: Final = "attendance"
 LESSON: Final = "pe_lesson"
 HEALTH_S: Final = 1.0
+OCCUPANCY_PURPOSE: Final = "occupancy"
+RECORDS: Final = "records"
+"""Folder of what left the cameras' workers, as the agent kept it for an audit."""
 BINDINGS: Final = "bindings"
 """Folder of the lists of bound bands, one a radio: what the agent is given, so not what it may let out."""
 
@@ -56,9 +60,11 @@ def new_site(seed: int) -> Site:
     return Site(name=name, keys=keys)
 
 
-def link_settings(kind: str, answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how the agent reaches a device process of `kind`, from the process's answer when it was ready."""
-    match kind:
+def link_settings(device: SceneDevice, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the agent reaches the process of `device`, from the process's answer when it was ready."""
+    match device.kind:
+        case "camera":
+            return {"kind": "camera", "url": answer["url"], "capture": device.capture, "username": CAMERA_USER}
         case "modbus-tcp":
             return {"kind": "tcp", "host": answer["host"], "port": answer["port"]}
         case "ble-bands":
@@ -94,7 +100,10 @@ def write_agent(
         ("[clock]", {"assume_synced": True}),
         ("[health]", {"period_s": HEALTH_S}),
     ]
-    tables += [("[[link]]", {"name": name, **settings}) for name, settings in links.items()]
+    cameras = {device.link: device.name for device in scene.scenario.devices if device.kind == "camera"}
+    for name, settings in links.items():
+        password = {"password_file": _password_file(folder, scene, cameras[name])} if name in cameras else {}
+        tables.append(("[[link]]", {"name": name, **settings, **password}))
     for device in scene.scenario.devices:
         told = {"name": device.name, "room": device.room, "profile": device.profile, "link": device.link}
         options = _options(folder, scene, device)
@@ -113,7 +122,21 @@ def _options(folder: Path, scene: Scene, device: SceneDevice) -> dict[str, Any]:
         bound = [wearer.identifier for wearer in scene.wearers[device.name] if wearer.bound]
         write_private(path, toml([("", {"schema": "campus.bands/1", "bound": bound})]))
         options["bindings_file"] = str(path)
+    if device.kind == "camera":
+        options["records_file"] = str(records_file(folder, device.name))
+        records_file(folder, device.name).parent.mkdir(exist_ok=True)
     return options
+
+
+def records_file(folder: Path, camera: str) -> Path:
+    """Return where the agent whose files are in `folder` keeps what left the camera's worker."""
+    return folder / RECORDS / f"{camera}.jsonl"
+
+
+def _password_file(folder: Path, scene: Scene, camera: str) -> str:
+    path = folder / f"{camera}.password"
+    write_private(path, camera_password(scene.seed, camera) + "\n")
+    return str(path)
 
 
 def write_ingest(folder: Path, site: Site, *, mqtt: str, protocol: str, store: str) -> Path:
@@ -149,6 +172,8 @@ def policy_file(scene: Scene, site: Site, *, now: datetime, vitals: bool) -> str
         allowed.append({"class": "sensitive", "purpose": LESSON, "consent": True})
         allowed.append({"class": "group", "purpose": LESSON, "consent": False})
         consents[LESSON] = sorted(site.band(wearer.identifier) for wearer in scene.bands if wearer.withheld is None)
+    if OCCUPANCY in scene.families:
+        allowed.append({"class": "group", "purpose": OCCUPANCY_PURPOSE, "consent": False})
     return toml([("", head), *(("[[allow]]", rule) for rule in allowed), ("[consents]", consents)])
 
 

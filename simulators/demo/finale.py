@@ -99,6 +99,7 @@ class Finale:
         try:
             return await compare(
                 demo.said,
+                options.data / "agent",
                 demo.scene,
                 demo.site,
                 store=options.store_url,
@@ -128,8 +129,10 @@ class Finale:
             first_stored_by_family_s={name: firsts.get(name) for name in comparison.families},
             seconds=round(seconds, 1),
             processes={
-                name: ProcessReport(rss_mb=round(process.usage.peak_rss_mb, 1), cpu_s=round(process.usage.cpu_s, 2))
-                for name, process in demo.processes.items()
+                name: ProcessReport(rss_mb=round(usage.peak_rss_mb, 1), cpu_s=round(usage.cpu_s, 2))
+                for process in demo.processes.values()
+                for name, usage in ((process.name, process.usage), (f"{process.name}'s helpers", process.helpers))
+                if usage.peak_rss_mb
             },
             outages=[f"{down.name} {'killed' if down.killed else 'stopped'}" for down in demo.downs if down.until_ns],
             store=redacted(options.store_url),

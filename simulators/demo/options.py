@@ -32,6 +32,8 @@ class DemoOptions:
     """Key of `scenario.SCENARIOS`."""
     vitals: bool = True
     """The policy has a rule for vitals; without it no row of them may exist."""
+    console: str | None = None
+    """HOST:PORT of the web console; port 0: a free one; none: no console."""
     seed: int = 1
     sabotage: Sabotage | None = None
     protocol: str = "auto"

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, UNBOUND, VITALS
+from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, OCCUPANCY, UNBOUND, VITALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ CLASSES = {ATTENDANCE: "personal", VITALS: "sensitive"}
 """Family → class of what of it may be withheld."""
 _GATE = "gate.withheld."
 _UNBOUND_READINGS = ".unbound_readings"
-_UNITS = {ENVIRONMENT: "values"}
+_UNITS = {ENVIRONMENT: "values", OCCUPANCY: "values"}
 CATEGORIES = (
     "said", "stored", "lost", "duplicated", "altered", "leaked", "withheld", "suppressed", "unobserved", "bad",
     "younger_than_w",
@@ -170,7 +170,9 @@ def tables(report: Report) -> RenderableType:
     firsts = (
         f"{name} {'never' if at is None else f'{at:.1f} s'}" for name, at in report.first_stored_by_family_s.items()
     )
-    lines = Text(f"first stored: {', '.join(firsts)}; seed {report.seed}\nbroker {report.mqtt}; store {report.store}")
+    occupancy = report.families.get(OCCUPANCY)
+    lines = Text(f"numbers of people that were told and true: {occupancy['truths']} different\n" if occupancy else "")
+    lines.append(f"first stored: {', '.join(firsts)}; seed {report.seed}\nbroker {report.mqtt}; store {report.store}")
     if report.withheld:
         lines.append(f"\nwithheld: {', '.join(f'{reason} {count}' for reason, count in report.withheld.items())}")
     verdict = Text(f"verdict: {report.verdict}", style="bold green" if report.verdict == "green" else "bold red")

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 ATTENDANCE: Final = "attendance"
 ENVIRONMENT: Final = "environment"
 VITALS: Final = "vitals"
+OCCUPANCY: Final = "occupancy"
 FAMILIES: Final[dict[str, str]] = {
     "rdm6300": ATTENDANCE,
     "modbus-rtu": ENVIRONMENT,
     "modbus-tcp": ENVIRONMENT,
     "ble-bands": VITALS,
+    "camera": OCCUPANCY,
 }
 """Kind of device → family of the report, which is also the name of its measurement."""
 REFUSAL: Final = "no_consent"

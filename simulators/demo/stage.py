@@ -216,7 +216,7 @@ class Stage:
     def _write_programs(self, agent_side: str, ingest_side: str) -> None:
         options = self.options
         links = {
-            link: link_settings(devices[0].kind, self.processes[device(link)].answer)
+            link: link_settings(devices[0], self.processes[device(link)].answer)
             for link, devices in self.scene.scenario.links.items()
         }
         agent = write_agent(
@@ -232,13 +232,20 @@ class Stage:
             options.data / INGEST, self.site, mqtt=ingest_side, protocol=options.spoken, store=options.store_url
         )
         self._process(AGENT, [*program("edge-agent"), "run", "--config", str(agent)])
-        self._process(INGEST, [*program("cloud-ingest"), "run", "--config", str(ingest)])
+        console = [] if options.console is None else ["--console", "--console-listen", options.console]
+        self._process(INGEST, [*program("cloud-ingest"), "run", "--config", str(ingest), *console])
 
     def _numbers(self, kind: Sabotage) -> Sequence[str]:
         """Return what a leak leaks: cards, or the addresses of bands."""
         if kind is Sabotage.LEAK_BAND:
             return [wearer.band.address for wearer in self.scene.bands]
         return self.scene.cards
+
+    @property
+    def console_url(self) -> str | None:
+        """Where the web console is; none as long as there is none."""
+        ingest = self.processes.get(INGEST)
+        return ingest.told.get("X_CONSOLE_URL") if ingest is not None and ingest.running else None
 
     async def kill(self, name: str) -> None:
         """Kill -9 the process `name`: `agent`, `ingest`, `broker` or `device:<link>`."""

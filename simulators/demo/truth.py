@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, REFUSAL, VITALS
-from simulators.demo.verdict import Beat, Reading, Tap
+from simulators.demo.camera_records import read_looks
+from simulators.demo.config import records_file
+from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, OCCUPANCY, REFUSAL, VITALS
+from simulators.demo.verdict import Beat, Look, Reading, Shown, Tap
 from simulators.ledger import (
+    SaidAudioSetup,
     SaidBeat,
     SaidMeasurement,
     SaidPresence,
     read_beats,
+    read_camera,
     read_measurements,
     read_presences,
 )
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulators.demo.scene import Scene
+
+
+_ENDLESS_NS: Final = 2**63 - 1
 
 
 def journals(folder: Path, scene: Scene, family: str) -> Iterator[Path]:
@@ -55,6 +62,32 @@ def beats(folder: Path, scene: Scene, handle: Callable[[str], str]) -> list[Beat
         for path in journals(folder, scene, VITALS)
         for line in read_beats(path)
     ]
+
+
+def looks(agent: Path, scene: Scene) -> list[Look]:
+    """Return every record that left a camera's worker; `agent` is the folder of the agent's files."""
+    return [
+        look
+        for device, family in scene.kinds.items()
+        if family == OCCUPANCY
+        for look in read_looks(records_file(agent, device), device=device, room=scene.rooms[device])
+    ]
+
+
+def shown(folder: Path, scene: Scene) -> tuple[list[Shown], int]:
+    """Return what was in front of each camera and when, and how often a client set up a camera's sound."""
+    found: list[Shown] = []
+    sounds = 0
+    for path in journals(folder, scene, OCCUPANCY):
+        lines = read_camera(path)
+        scenes = [line for line in lines if not isinstance(line, SaidAudioSetup)]
+        sounds += len(lines) - len(scenes)
+        ends = [line.at_ns for line in scenes[1:]] + [_ENDLESS_NS]
+        found += [
+            Shown(device=line.device, people=line.people, fault=line.fault, from_ns=line.at_ns, until_ns=until_ns)
+            for line, until_ns in zip(scenes, ends, strict=True)
+        ]
+    return found, sounds
 
 
 def _beat(line: SaidBeat, room: str, handle: str, withheld: str | None) -> Beat:

@@ -159,6 +159,8 @@ class Family:
     """Rows of a person whose data must not be there."""
     aggregates: int = 0
     """Rows about a group that are right; they stand beside `said`."""
+    truths: int = 0
+    """How many different true numbers of people were told, and told rightly."""
     closed: bool = False
     """The policy has no rule for this family: nothing of it may be stored."""
     notes: list[str] = field(default_factory=list)

@@ -26,7 +26,7 @@ FAILED_AFTER_NS: Final = 1 * SECOND_NS
 ON_THE_WAY_NS: Final = 3 * SECOND_NS // 2
 CLOCK_NS: Final = SECOND_NS // 5
 """A picture that is received shows what was to be seen at most so long before, or by clock so long after."""
-_PEOPLE: Final = "people"
+PEOPLE: Final = "people"
 _BAD: Final = "_bad"
 
 
@@ -87,7 +87,7 @@ class _Camera:
         near = [(abs(row_time(row) - look.at_ns), index) for index, row in self.left.items()]
         distance, index = min(near, default=(SAME_TIME_NS, -1))
         if distance >= SAME_TIME_NS:
-            self._absent(look)
+            self._absent(look, [*look.values, *look.bad])
             return
         row = self.left.pop(index)
         wrong = wrongly_kept(row, said_ns=look.at_ns, room=look.room)
@@ -97,7 +97,7 @@ class _Camera:
             self.family.note(f"{self.device}/{point}: the record at {look.at_ns} never said it")
         for point, value in look.values.items():
             if point not in row:
-                self._lost(look, point)
+                self._absent(look, [point])  # of the other class: they are stored apart
             elif wrong or not isinstance(row[point], float | int) or not math.isclose(row[point], value, rel_tol=SAME):
                 self._altered(look, point, wrong or f"said {value!r}, stored {row[point]!r}")
             else:
@@ -107,7 +107,7 @@ class _Camera:
                 stored = row.get(point, row.get(f"{point}{_BAD}"))
                 self._altered(look, point, wrong or f"said {reason}, stored {stored!r}")
             elif f"{point}{_BAD}" not in row:
-                self._lost(look, point)
+                self._absent(look, [point])  # of the other class: they are stored apart
             else:
                 self.family.bad += 1
 
@@ -123,11 +123,11 @@ class _Camera:
         if "refused" in look.bad.values():
             self.family.unobserved += len(bad)  # no row: asking again may lock the account
         else:
-            self._absent(look)
+            self._absent(look, list(bad))
 
     def _true(self, look: Look, scenes: Sequence[Shown]) -> None:
         """Hold a count against what was in front of the camera; a wrong one is altered though it is stored as said."""
-        count = look.values.get(_PEOPLE)
+        count = look.values.get(PEOPLE)
         if count is None:
             return
         from_ns, until_ns = look.at_ns - ON_THE_WAY_NS, look.at_ns + CLOCK_NS
@@ -138,21 +138,16 @@ class _Camera:
         }
         if count not in possible:
             seen = " or ".join(map(str, sorted(possible))) or "nothing that could be seen"
-            self._altered(look, _PEOPLE, f"counted {count:g}, there was {seen}")
+            self._altered(look, PEOPLE, f"counted {count:g}, there was {seen}")
 
-    def _absent(self, look: Look) -> None:
-        count = len(look.values) + len(look.bad)
+    def _absent(self, look: Look, missing: Sequence[str]) -> None:
         if self.conditions.younger(look.at_ns, window_ns=int(self.conditions.window_s * SECOND_NS)):
-            self.family.younger_than_w += count
+            self.family.younger_than_w += len(missing)
         elif self.conditions.away(look.at_ns, look.at_ns):
-            self.family.unobserved += count
+            self.family.unobserved += len(missing)
         else:
-            self.family.lost += count
-            self.family.note(f"{self.device}: the record at {look.at_ns} is not stored")
-
-    def _lost(self, look: Look, point: str) -> None:
-        self.family.lost += 1
-        self.family.note(f"{self.device}/{point}: the record at {look.at_ns} is stored without it")
+            self.family.lost += len(missing)
+            self.family.note(f"{self.device}: of the record at {look.at_ns} {', '.join(missing)} is not stored")
 
     def _altered(self, look: Look, point: str, what: str) -> None:
         self.family.altered += 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from simulators.demo.processes import Process
     from simulators.demo.stage import Stage
 
 
@@ -30,6 +31,8 @@ def live(demo: Stage) -> RenderableType:
     """Return the tables of this moment."""
     elapsed = min(time.monotonic() - demo.began, demo.options.seconds)
     head = Text(f"campus-edge demo, simulated data: {elapsed:.0f} of {demo.options.seconds:.0f} s  (Ctrl-C stops)")
+    if demo.console_url is not None:
+        head.append(f"\nconsole: {demo.console_url}", style="bold")
     return Group(head, _families(demo), "", _devices(demo), "", _processes(demo))
 
 
@@ -81,13 +84,18 @@ def _processes(demo: Stage) -> Table:
     devices = [process for name, process in demo.processes.items() if name.startswith(_DEVICE)]
     for name, process in demo.processes.items():
         if not name.startswith(_DEVICE):
-            _row(table, name, "running" if process.running else "down", process.usage)
+            _row(table, name, "running" if process.running else "down", _with_helpers(process))
     usage = Usage(
         rss_mb=sum(process.usage.rss_mb for process in devices), cpu_s=sum(process.usage.cpu_s for process in devices)
     )
     running = sum(process.running for process in devices)
     _row(table, "devices", f"{running} of {len(devices)} running", usage)
     return table
+
+
+def _with_helpers(process: Process) -> Usage:
+    own, helpers = process.usage, process.helpers
+    return Usage(rss_mb=own.rss_mb + helpers.rss_mb, cpu_s=own.cpu_s + helpers.cpu_s)
 
 
 def _row(table: Table, name: str, state: str, usage: Usage) -> None:

@@ -27,20 +27,26 @@ if TYPE_CHECKING:
 def test_a_fresh_demo_loses_doubles_alters_and_leaks_nothing(run_demo: RunDemo, tmp_path: Path) -> None:
     code, report = run_demo("--seconds", "20", "--seed", "3")
     assert (code, report["verdict"], report["reasons"]) == (0, "green", [])
-    air, cards, vitals = (report["families"][name] for name in ("environment", "attendance", "vitals"))
+    air, cards, vitals, people = (
+        report["families"][name] for name in ("environment", "attendance", "vitals", "occupancy")
+    )
     assert air["stored"] > 150
     assert cards["stored"] > 5
     assert vitals["stored"] > 600
     assert vitals["aggregates"] >= 1
     assert set(report["withheld"]) == {"personal.no_consent", "sensitive.no_consent", "unbound"}
     assert cards["withheld"] == {"no_consent": report["withheld_by_agent"]["personal.no_consent"]}
-    for family in (air, cards, vitals):
+    assert people["stored"] > 2 * 5  # each count stands beside the picture's brightness
+    assert people["truths"] >= 3
+    for family in (air, cards, vitals, people):
         assert family["lost"] == family["duplicated"] == family["altered"] == family["younger_than_w"] == 0
         accounted = ("stored", "suppressed", "unobserved", "bad")
         assert family["said"] == sum(family[name] for name in accounted) + sum(family["withheld"].values())
     assert report["first_stored_s"] < 10
     assert all(at_s < 20 for at_s in report["first_stored_by_family_s"].values())
-    assert {"agent", "ingest", "broker", "device:bus-1", "device:gym-radio"} <= set(report["processes"])
+    assert {"agent", "ingest", "broker", "device:bus-1", "device:gym-radio", "agent's helpers"} <= set(
+        report["processes"]
+    )
     assert all(process["rss_mb"] > 1 for process in report["processes"].values())
     assert report["leaks"] == []
     assert report["simulated"] is True

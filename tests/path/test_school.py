@@ -1,10 +1,13 @@
-"""The school with its bands: what they say is stored, withheld or never heard; a sick adapter or band stops nobody."""
+"""The school with bands and cameras: what is said is stored or accounted for; whoever is sick stops nobody else."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulators.control import Request
@@ -14,7 +17,6 @@ from tests.path.test_faults import promise_kept, sequences, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     RunDemo = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -108,3 +110,46 @@ async def test_a_band_that_vanishes_is_heard_again_and_the_others_have_no_gap(tm
     gaps = {subject for subject, series in vitals.items() if not without_gap([number for number, _ in series])}
     assert (len(vitals), gaps) == (45, {handle})
     assert min(at_ns for _, at_ns in vitals[handle] if at_ns > back_ns) - back_ns < RECOVERED_S * 1e9
+
+
+def workers(demo: Demo) -> list[int]:
+    """Process ids of the cameras' workers, from /proc."""
+    popen = demo.processes["agent"].popen
+    assert popen is not None
+    children = Path(f"/proc/{popen.pid}/task/{popen.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"camera_people" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def counted_ns(demo: Demo, camera: str) -> list[int]:
+    return [row["time_ns"] for row in stored(demo, "occupancy", camera) if row.get("people") is not None]
+
+
+async def test_a_stalled_stream_and_a_killed_worker_are_back_in_time_and_the_others_have_no_gap(tmp_path: Path) -> None:
+    stalled_s = 6.0
+    async with Demo(DemoOptions(data=tmp_path / "data", unobserved_share=0.5)) as demo:
+        await asyncio.sleep(6.0)
+        await demo.ask("r101-lan", Request(op="fault", fault="stall", seconds=stalled_s))
+        well_ns = time.time_ns() + int(stalled_s * 1e9)
+        await asyncio.sleep(stalled_s)
+        await heard_since(demo, "r101-camera", well_ns)
+        await asyncio.sleep(2.0)
+        killed_ns = time.time_ns()
+        killed = workers(demo)
+        assert len(killed) == 2
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(RECOVERED_S)
+        assert len(set(workers(demo)) - set(killed)) == 2
+        report = await demo.finish()
+        counts = {name: counted_ns(demo, name) for name in ("r101-camera", "r102-camera")}
+        reasons = {row.get("people_bad") for row in stored(demo, "occupancy", "r101-camera")}
+        air = [sequences(stored(demo, "environment", name)) for name in ("r101-air", "r102-air", "hall-air")]
+        bands = readings(stored(demo, "vitals", BANDS))
+    promise_kept(report)
+    assert "stale" in reasons
+    assert not reasons & {"dark", "decode"}
+    assert min(at for at in counts["r101-camera"] if at > well_ns) - well_ns < RECOVERED_S * 1e9
+    for name, times in counts.items():
+        assert min(at for at in times if at > killed_ns) - killed_ns < RECOVERED_S * 1e9, name
+    assert all(without_gap(numbers) and len(numbers) > 10 for numbers in air)
+    assert all(without_gap([number for number, _ in series]) for series in bands.values())

@@ -25,10 +25,15 @@ SCENES = ["classroom", "school"]
 
 
 def written(folder: Path, scene: Scene, site: Site, **change: Any) -> Path:
-    answer = {"host": "::1", "port": 5020, "endpoint": "tcp-client:::1:5020"}
+    answer = {"host": "::1", "port": 5020, "endpoint": "tcp-client:::1:5020", "url": "http://[::1]:5020/mjpeg"}
     links = {
-        link: link_settings(devices[0].kind, answer | {"link": f"/dev/{link}"})
+        link: link_settings(devices[0], answer | {"link": f"/dev/{link}"})
         for link, devices in scene.scenario.links.items()
+    }
+    # A camera's address tells how it gives its pictures.
+    links = {
+        name: told | ({"url": "rtsp://[::1]:5020/stream"} if told.get("capture") == "rtsp" else {})
+        for name, told in links.items()
     }
     return write_agent(folder, scene, site, mqtt="mqtt://[::1]:1", protocol="auto", links=links, **change)
 
@@ -89,7 +94,8 @@ def test_without_vitals_the_policy_has_no_rule_for_them(
     now_ns = int(policy.valid_from.timestamp() * 1e9) + 10**9
     handle = site.band(scene.bands[0].identifier)
     assert policy.refusal(DataClass.SENSITIVE, "pe_lesson", handle, now_ns) is refusal
-    assert policy.refusal(DataClass.GROUP, "pe_lesson", None, now_ns) is refusal
+    told = None if vitals else WithheldReason.PURPOSE_NOT_ALLOWED  # the cameras' counts have another purpose
+    assert policy.refusal(DataClass.GROUP, "pe_lesson", None, now_ns) is told
     assert policy.refusal(DataClass.PERSONAL, "attendance", site.card(scene.cards[0]), now_ns) is None or (
         scene.cards[0] == scene.refusing_card
     )

@@ -138,6 +138,7 @@ def test_a_number_where_nothing_can_be_seen_is_altered() -> None:
 def test_what_is_young_at_the_agents_death_is_excused() -> None:
     down = Outage(from_ns=T + 5 * SECOND_NS, until_ns=T + 7 * SECOND_NS, killed=True)
     conditions = Conditions(window_s=2.0, outages=[down])
+    assert judged(LOOKS[1:2], [row(LOOKS[1], people=...)], conditions=conditions) == {"stored": 1, "younger_than_w": 1}
     assert judged(LOOKS, [], conditions=conditions) == {"lost": 2, "younger_than_w": 2, "unobserved": 2}
 
 
