@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from simulators.camera_scenes import PROGRAMMES
 from simulators.cards import presences
@@ -82,6 +82,15 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Go away and complete the journals."""
+        ...
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A device that can be told to wait with what it says: a card reader, a radio."""
+
+    def begin(self) -> None:
+        """Begin now."""
         ...
 
 
@@ -235,6 +244,7 @@ def _radio(spec: DeviceSpec, *, faults: Faults, journals: Journals, counters: Co
         gatt_bands=bands[spec.bands :],
         form=spec.band_format,
         period_s=spec.period_s,
+        hold=spec.hold,
         faults=faults,
         journal=journals.of(spec.name),
         counters=counters,

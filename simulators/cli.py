@@ -170,7 +170,9 @@ def run(
     data: Annotated[Path, typer.Option(help="Directory for ledger.jsonl, said/ and dev/ (links).")] = Path("sim-data"),
     seed: Seed = 1,
     seconds: Seconds = 0.0,
-    scenario: Annotated[str, typer.Option(help="Which devices to run.")] = "classroom",
+    scenario: Annotated[
+        str, typer.Option(help="Which devices to run: classroom, or school, which needs the extra ble-sim.")
+    ] = "classroom",
     as_json: AsJson = False,
 ) -> None:
     """Run all devices of a scenario, for an agent of your own: prints where they are and writes what they say."""

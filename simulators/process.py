@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from simulators.build import Journals, build, check, link_path
+from simulators.build import Journals, Scheduled, build, check, link_path
 from simulators.control import ControlServer, Refusal, Request, socket_path
 from simulators.faults import CORRUPTION, DRIFT, DROP, FAULTS, Active, Faults
 from simulators.rdm6300 import CardReader
@@ -51,7 +51,7 @@ class Hand:
             self._faults.clear(request.fault or None)
         elif request.op == "present":
             return {"n": self._present(request), **self._state()}
-        elif request.op == "start" and isinstance(self._device, CardReader):
+        elif request.op == "start" and isinstance(self._device, Scheduled):
             self._device.begin()
         return self._state()
 

@@ -106,7 +106,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     offers_audio: bool = False
     """The camera (rtsp) offers sound too; the journal tells of each client that sets it up."""
     hold: bool = False
-    """Play the card schedule only when the control socket says `start`."""
+    """Play the card schedule, or let the bands speak, only when the control socket says `start`."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -42,6 +42,12 @@ class Figure:
     series: tuple[ChartSeries, ...]
 
     @property
+    def point(self) -> str:
+        """The point that all series are of; empty where they differ."""
+        points = {one.point for one in self.series}
+        return points.pop() if len(points) == 1 else ""
+
+    @property
     def limits(self) -> tuple[Limit, ...]:
         """Each limit once."""
         return tuple(dict.fromkeys(limit for one in self.series for limit in one.limits))
@@ -198,7 +204,7 @@ def aria_label(figure: Figure, chart: DayChart, lang: Lang) -> str:
     return text(
         "chart_aria",
         lang,
-        quantity=quantity_name(figure.quantity, lang) + limits,
+        quantity=quantity_name(figure.quantity, lang, point=figure.point) + limits,
         day=chart.day.isoformat(),
         summary=summary(figure, lang),
     )

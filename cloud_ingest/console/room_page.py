@@ -135,7 +135,7 @@ class RoomPage:
         with box("figure", "figure"):
             with box("figcaption"):
                 with box("div", "figure-head"):
-                    words("h3", quantity_name(figure.quantity, lang))
+                    words("h3", quantity_name(figure.quantity, lang, point=figure.point))
                     if any(series.simulated for series in figure.series):
                         simulated_mark(lang)
                 line = words("p", summary(figure, lang), "figure-summary")

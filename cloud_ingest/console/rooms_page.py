@@ -73,7 +73,7 @@ class _Card:
                     words("a", room.room, href=visit.link(f"room/{room.room}"))
                 if room.simulated:
                     simulated_mark(visit.lang)
-                with box("span", "updated"):
+                with box("span", "updated") as self._updated:
                     words("span", text("updated", visit.lang))
                     self._age = Age()
             self._readings = Readings(visit, room)
@@ -86,6 +86,8 @@ class _Card:
 
     def show(self, room: RoomView, read_at_ns: int) -> None:
         newest_s = min((view.age_s for view in room.values), default=None)
+        # A room with nothing but card taps has no reading that could be old.
+        self._updated.classes(replace="updated" if newest_s is not None else "updated gone")
         self._age.show(None if newest_s is None else acquired_ms(read_at_ns, newest_s))
         attention = any(view.state in (LimitState.ABOVE, LimitState.BELOW) for view in room.values if not view.stale)
         faulty = any(view.bad is not None or view.stale for view in room.values)

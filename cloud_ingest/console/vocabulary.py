@@ -32,12 +32,16 @@ QUANTITY_NAMES: Final[Mapping[str, Words]] = {
     "heart_rate": _w("班级平均心率", "Heart rate (class)"),
     "battery": _w("电池", "Battery"),
     "people": _w("室内人数", "People"),
+    "brightness": _w("画面亮度", "Picture brightness"),
     "counter": _w("计数", "Counter"),
     "duration": _w("时长", "Duration"),
     "memory": _w("内存", "Memory"),
     "presence": _w("刷卡", "Card"),
     "state": _w("状态", "State"),
 }
+
+POINT_NAMES: Final[Mapping[str, Words]] = {"bands_seen": _w("在场手环数", "Bands here")}
+"""Points whose quantity says too little."""
 
 UNIT_SIGNS: Final[Mapping[str, Words]] = {
     "Cel": _w("°C", "°C"),
@@ -55,6 +59,7 @@ UNIT_SIGNS: Final[Mapping[str, Words]] = {
 PEOPLE_UNIT: Final = _w("人", "people")
 
 DECIMALS: Final[Mapping[str, int]] = {
+    "brightness": 2,
     "temperature": 1,
     "voltage": 1,
     "current": 2,

@@ -12,6 +12,7 @@ from cloud_ingest.console.vocabulary import (
     COUNTER_WORDS,
     DECIMALS,
     PEOPLE_UNIT,
+    POINT_NAMES,
     QUANTITY_NAMES,
     REASON_WORDS,
     UNIT_SIGNS,
@@ -69,9 +70,9 @@ def number(value: float, quantity: str) -> str:
     return rounded.removeprefix("-") if float(rounded.replace(",", "")) == 0 else rounded.replace("-", "\u2212")
 
 
-def quantity_name(quantity: str, lang: Lang) -> str:
-    """Return a quantity's name; its own name where we have no word for it."""
-    words = QUANTITY_NAMES.get(quantity)
+def quantity_name(quantity: str, lang: Lang, *, point: str = "") -> str:
+    """Return the name of a quantity, or of a point that has one of its own; as it is where we have no word for it."""
+    words = POINT_NAMES.get(point) or QUANTITY_NAMES.get(quantity)
     return pick(words, lang) if words else quantity
 
 
@@ -117,7 +118,7 @@ def limit_words(limit: Limit, lang: Lang) -> str:
 
 def tell(view: ValueView, lang: Lang, *, with_device: bool = False) -> Told:
     """Return `view` in words. With `with_device` the name says which device, for rooms that have two alike."""
-    name = quantity_name(view.quantity, lang)
+    name = quantity_name(view.quantity, lang, point=view.point)
     if with_device:
         name = f"{name} · {view.device}"
     value, unit = _value(view, lang)

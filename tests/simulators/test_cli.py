@@ -133,6 +133,19 @@ def test_run_prints_endpoints_and_writes_the_truth(tmp_path: Path) -> None:
     assert again.exit_code == 2, "a run never mixes its truth with another's"
 
 
+def test_run_the_school_and_its_bands(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with start("run", "--data", str(data), "--scenario", "school", "--json") as process:
+        try:
+            printed = json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0
+    (bands,) = [row for row in printed["devices"] if row["device"] == "gym-bands"]
+    assert bands["endpoint"].startswith("tcp-client:")
+    assert (bands["room"], bands["profile"]) == ("g1", "ble/heart_rate_service")
+
+
 def test_run_for_people_ends_after_its_seconds(tmp_path: Path) -> None:
     with start("run", "--data", str(tmp_path), "--seconds", "0.1") as process:
         text, _ = process.communicate(timeout=20)
