@@ -27,6 +27,8 @@ ATTENDANCE: Final = "attendance"
 LESSON: Final = "pe_lesson"
 HEALTH_S: Final = 1.0
 OCCUPANCY_PURPOSE: Final = "occupancy"
+SECRETS: Final = ".password"
+"""Ending of the files with the cameras' passwords."""
 RECORDS: Final = "records"
 """Folder of what left the cameras' workers, as the agent kept it for an audit."""
 BINDINGS: Final = "bindings"
@@ -134,7 +136,7 @@ def records_file(folder: Path, camera: str) -> Path:
 
 
 def _password_file(folder: Path, scene: Scene, camera: str) -> str:
-    path = folder / f"{camera}.password"
+    path = folder / f"{camera}{SECRETS}"
     write_private(path, camera_password(scene.seed, camera) + "\n")
     return str(path)
 

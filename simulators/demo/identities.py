@@ -1,9 +1,11 @@
-"""What must be found nowhere: card numbers, and bands' ids, addresses and names; and how each can be written."""
+"""What must be found nowhere: card numbers, bands' ids, addresses and names, passwords; and how each is written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from simulators.scenario import camera_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +36,16 @@ def identities(scene: Scene) -> list[Identity]:
     found = [card_identity(number, card) for number, card in enumerate(scene.cards)]
     for number, wearer in enumerate(scene.bands):
         found += band_identities(number, wearer.band)
+    found += [
+        Identity(
+            who=f"password of camera {number}",
+            texts={"password": camera_password(scene.seed, name)},
+            binary={},
+            hashed={},
+            usual=("password",),
+        )
+        for number, name in enumerate(scene.cameras)
+    ]
     return found
 
 

@@ -85,6 +85,11 @@ class Scene:
         """All bands."""
         return [wearer for wearers in self.wearers.values() for wearer in wearers]
 
+    @property
+    def cameras(self) -> list[str]:
+        """The cameras' names."""
+        return [name for name, family in self.kinds.items() if family == OCCUPANCY]
+
     def specs(self) -> dict[str, DeviceSpec]:
         """Return what each link's process is to play; card readers and bands wait for `start`."""
         return self.scenario.specs(seed=self.seed, hold=True)

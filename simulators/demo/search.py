@@ -20,6 +20,8 @@ DEVICE_LOG: Final = "log/device-"
 KEYS: Final = "keys.toml"
 BINDINGS: Final = "bindings"
 """Folder of what the agent is told: whose band is whose."""
+SECRETS: Final = ".password"
+"""Ending of the files that cameras' passwords are in."""
 _HEAD: Final = 16
 
 
@@ -49,7 +51,7 @@ def files(data: Path, elsewhere: Iterable[Path]) -> Iterator[Path]:
 def _may_know(path: Path) -> bool:
     """Whether a file of the demo is the truth's, or what the agent is given."""
     ours = path.parts[0] in TRUTH or path.as_posix().startswith(DEVICE_LOG)
-    return ours or path.name == KEYS or path.parent.name == BINDINGS
+    return ours or path.name == KEYS or path.parent.name == BINDINGS or path.suffix == SECRETS
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

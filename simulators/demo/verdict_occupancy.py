@@ -120,8 +120,10 @@ class _Camera:
                 self.left.pop(index, None)
                 self.family.bad += len(bad)
                 return
-        if "refused" in look.bad.values():
-            self.family.unobserved += len(bad)  # no row: asking again may lock the account
+        gone = look.at_ns >= max(self.conditions.ends.get(self.device, ()), default=look.at_ns + 1)
+        if gone or "refused" in look.bad.values():
+            # A camera that has ended fails for ever; and asking again for a refused login may lock the account.
+            self.family.unobserved += len(bad)
         else:
             self._absent(look, list(bad))
 

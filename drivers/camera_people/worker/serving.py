@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import threading
@@ -31,9 +32,17 @@ def work(descriptor: int) -> NoReturn:
     sys.excepthook = lambda *_: os._exit(exits.FAULT)
     threading.excepthook = lambda _: os._exit(exits.FAULT)
     with socket.socket(fileno=descriptor) as channel:
-        serve(channel, damage)
+        if not _hung_up(channel):
+            serve(channel, damage)
     # Not sys.exit: the reader's thread may hang in a library, and there is nothing to tidy up.
     os._exit(0)
+
+
+def _hung_up(channel: socket.socket) -> bool:
+    """Whether the agent died before this process could ask to die with it."""
+    poller = select.poll()
+    poller.register(channel, 0)
+    return bool(poller.poll(0))  # POLLHUP and POLLERR are told unasked
 
 
 def serve(channel: socket.socket, damage: DamageLog) -> None:
