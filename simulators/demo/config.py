@@ -1,4 +1,4 @@
-"""The files that agent and ingest are given: settings, key and policy, from the classroom's table."""
+"""The files that agent and ingest are given: settings, key and signed documents, from the classroom's table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulators.demo.classroom import SCENE, cards, refusing
 from simulators.demo.handles import handle, subkey
+from simulators.demo.officer import new_officer
 from simulators.demo.options import WINDOW_S
 
 if TYPE_CHECKING:
@@ -54,16 +55,21 @@ def new_site(seed: int) -> Site:
 
 
 def write_agent(folder: Path, site: Site, *, mqtt: str, protocol: str, endpoints: Mapping[str, Endpoint]) -> Path:
-    """Write agent.toml, keys.toml (0600) and policy.toml below `folder`; return the first."""
+    """Write agent.toml, keys.toml, officer.pub and the signed documents below `folder`; return the first."""
     folder.mkdir(parents=True, exist_ok=True)
-    keys, policy = folder / "keys.toml", folder / "policy.toml"
+    keys, officer, now = folder / "keys.toml", new_officer(), datetime.now(UTC)
     write_private(keys, key_file(site))
-    write_private(policy, policy_file(site, now=datetime.now(UTC)))
+    write_private(folder / "officer.pub", officer.public_line)
+    documents = {"policy": policy_file(site, now=now), "consents": consents_file(site, now=now)}
+    for name, text in documents.items():
+        write_private(folder / f"{name}.toml", officer.sign(text))
+    privacy = {"key_file": str(keys), "trusted_keys": [str(folder / "officer.pub")]}
+    privacy |= {f"{name}_file": str(folder / f"{name}.toml") for name in documents}
     tables: list[tuple[str, dict[str, Any]]] = [
         ("", {"site": site.name, "gateway": GATEWAY, "simulated": True, "window_s": WINDOW_S}),
         ("[mqtt]", {"url": mqtt, "protocol": protocol}),
         ("[buffer]", {"path": str(folder / "buffer"), "max_bytes": 256_000_000}),
-        ("[privacy]", {"key_file": str(keys), "policy_file": str(policy)}),
+        ("[privacy]", privacy),
         # The truth is told by this machine's clock too, so it does not matter whether NTP has set it.
         ("[clock]", {"assume_synced": True}),
         ("[health]", {"period_s": HEALTH_S}),
@@ -102,14 +108,23 @@ def key_file(site: Site) -> str:
 
 
 def policy_file(site: Site, *, now: datetime) -> str:
-    """Return the text of the policy: everybody consents but the one who refuses."""
+    """Return the text of the policy, not yet signed: attendance may leave, with consent."""
     day = timedelta(days=1)
-    head = {
-        "schema": "campus.policy/1", "site": site.name, "version": 1, "valid_from": now - day, "valid_until": now + day
-    }  # fmt: skip
+    head = _head("policy/2", site, now) | {"valid_from": now - day, "valid_until": now + day}
+    purpose = {"name": PURPOSE, "basis": "consent", "zh": "考勤", "en": "who came"}
+    rule = {"class": "personal", "purpose": PURPOSE, "distance": "school", "consent": True, "retention_days": 180}
+    return toml([("", head), ("[[purpose]]", purpose), ("[[rule]]", rule)])
+
+
+def consents_file(site: Site, *, now: datetime) -> str:
+    """Return the text of the list of consents, not yet signed: everybody consents but the one who refuses."""
+    given = {"purpose": PURPOSE, "given_by": "guardian", "under_14": True, "valid_until": now + timedelta(days=1)}
     consents = sorted(site.handle(card) for card in cards(site.seed) if card != refusing(site.seed))
-    allow = {"class": "personal", "purpose": PURPOSE, "consent": True}
-    return toml([("", head), ("[[allow]]", allow), ("[consents]", {PURPOSE: consents})])
+    return toml([("", _head("consents/1", site, now)), *(("[[consent]]", {"handle": who} | given) for who in consents)])
+
+
+def _head(schema: str, site: Site, now: datetime) -> dict[str, Any]:
+    return {"schema": f"campus.{schema}", "site": site.name, "serial": 1, "issued_at": now}
 
 
 def toml(tables: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
