@@ -129,6 +129,12 @@ def rss_mb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def peak_rss_mb(pid: int) -> float:
+    """Return the most resident memory that a process has had, in MB (10^6 bytes)."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) * 1024 / 1e6
+
+
 def written_bytes(pid: int) -> int:
     """Return how many bytes a process has caused to be written to a block device."""
     lines = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())

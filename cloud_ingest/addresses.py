@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -13,10 +14,14 @@ _STORE_KINDS: Final = {
     "influx1s": ("influx1", "https"),
     "influx2": ("influx2", "http"),
     "influx2s": ("influx2", "https"),
+    "victoriametrics": ("victoriametrics", "http"),
+    "victoriametricss": ("victoriametrics", "https"),
 }
+_LEVELS: Final = {"influx1": 1, "influx2": 2, "victoriametrics": 0}
+_STORE_PORTS: Final = {"influx1": 8086, "influx2": 8086, "victoriametrics": 8428}
 _FORMS: Final = (
-    "sqlite:///path, influx1://[user:password@]host:8086/database or influx2://[token@]host:8086/org/bucket"
-    " (influx1s, influx2s for https)"
+    "sqlite:///path, influx1://[user:password@]host:8086/database, influx2://[token@]host:8086/org/bucket"
+    " or, as a mirror, victoriametrics://[user:password@]host:8428 (with an s at the end of the scheme for https)"
 )
 
 
@@ -34,13 +39,13 @@ class StoreAddress:
     """A parsed store URL; the secret never prints."""
 
     kind: str
-    """`sqlite`, `influx1` or `influx2`."""
+    """`sqlite`, `influx1`, `influx2` or `victoriametrics`."""
     name: str
     """The URL without secrets, for people."""
     base: str = ""
-    """`http://host:port` of an InfluxDB."""
+    """`http://host:port` of a server."""
     path: tuple[str, ...] = ()
-    """Database; or organisation and bucket; or the file."""
+    """Database; or organisation and bucket; or the file; or nothing."""
     user: str = ""
     secret: str = field(default="", repr=False)
     """Password or token."""
@@ -74,10 +79,10 @@ def parse_store(url: str) -> StoreAddress:
     levels = tuple(unquote(level) for level in parts.path.split("/") if level)
     if parts.username is None and "@" in parts.path + parts.fragment + parts.query.partition("_file=")[0]:
         raise ValueError("holds / ? or # in its user, password or token: write %2F, %3F, %23")
-    if not parts.hostname or len(levels) != (1 if kind == "influx1" else 2):
+    if not parts.hostname or len(levels) != _LEVELS[kind]:
         raise ValueError(f"must be {_FORMS}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    base = f"{scheme}://{host}:{parts.port or 8086}"
+    authority = f"{host}:{parts.port or _STORE_PORTS[kind]}"
     user, secret = unquote(parts.username or ""), unquote(parts.password or "")
     if kind == "influx2":
         user, secret = "", user if parts.password is None else f"{user}:{secret}"
@@ -86,8 +91,28 @@ def parse_store(url: str) -> StoreAddress:
         raise ValueError("needs a token: influx2://token@host… or ?token_file=/path")
     if kind == "influx2" and not (secret.isascii() and secret.isprintable()):
         raise ValueError("holds a token that no HTTP header can carry: correct it")
-    name = f"{parts.scheme}://{host}:{parts.port or 8086}{parts.path}"
+    name = f"{parts.scheme}://{authority}{parts.path if levels else ''}"
+    base = f"{scheme}://{authority}"
     return StoreAddress(kind=kind, name=name, base=base, path=levels, user=user, secret=secret)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return host and port of `host:port`. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not host or (":" in host and not bracketed):
+        raise ValueError("must be host:port, an IPv6 address in brackets, as in [::1]:8080")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):  # noqa: PLR2004 - the last port
+        raise ValueError(f"{port!r} is no port from 0 to 65535")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _secret_file(query: str) -> str:

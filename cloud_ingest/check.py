@@ -16,6 +16,7 @@ import msgspec
 from cloud_ingest.broker import V5, V311, HungUp, VersionRefused, connect, subscribe
 from cloud_ingest.deadletter import FILE_NAME, DeadLetters
 from cloud_ingest.service import COUNTERS_NAME
+from cloud_ingest.stores.base import refusal
 from cloud_ingest.stores.opening import open_store
 from telemetry.counters import Counters
 from telemetry.errors import AuthError, CampusError, ConfigError
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cloud_ingest.settings import Settings
+    from cloud_ingest.stores.base import Store
 
 _STORE_S: Final = 15.0
 _UNAVAILABLE: Final = 69
 _DROPS: Final = re.compile(
     r"[._](dropped|shed|refused|conflicts|poison|unsent|unfinished|failed|unrouted|shared)(?![a-z])"
 )
+State = Literal["ok", "warning", "failed", "unavailable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Finding:
     """One thing that was tried."""
 
     what: str
-    state: Literal["ok", "warning", "failed", "unavailable"]
+    state: State
     detail: str
 
 
@@ -49,7 +52,9 @@ async def run_checks(settings: Settings | None, data: Path) -> list[Finding]:
     findings: list[Finding] = []
     if settings is not None:
         tried = await asyncio.gather(
-            _broker(settings), *(_store(url, classes) for url, classes in _by_url(settings).items())
+            _broker(settings),
+            *(_store(url, classes, settings) for url, classes in _by_url(settings).items()),
+            *(_try_store("mirror", open_store(url)) for url in settings.store.mirrors),
         )
         findings += [finding for found in tried for finding in found]
     return findings + await asyncio.to_thread(_files, data)
@@ -93,9 +98,22 @@ async def _try_broker(settings: Settings) -> Finding:
     return Finding(what=what, state="failed", detail=problem)
 
 
-async def _store(url: str, classes: Sequence[DataClass]) -> list[Finding]:
+async def _store(url: str, classes: Sequence[DataClass], settings: Settings) -> list[Finding]:
     store = open_store(url)
-    what = f"store {store.name}"
+    findings = await _try_store("store", store)
+    for data_class in classes:
+        reason = store.capabilities.why_not(data_class)
+        if reason is not None:
+            # As at start: what was routed on purpose, and a store that cannot even keep open data, are errors.
+            fatal = data_class in settings.store.routes or data_class is DataClass.OPEN
+            problem = refusal(store, data_class, reason)
+            state: State = "failed" if fatal else "warning"
+            findings.append(Finding(what=problem.where, state=state, detail=f"{problem.what}; {problem.mend}"))
+    return findings
+
+
+async def _try_store(role: str, store: Store) -> list[Finding]:
+    what = f"{role} {store.name}"
     try:
         async with asyncio.timeout(_STORE_S):
             await store.prepare()
@@ -110,13 +128,7 @@ async def _store(url: str, classes: Sequence[DataClass]) -> list[Finding]:
         return [Finding(what=what, state="unavailable", detail=str(error))]
     finally:
         await store.close()
-    findings = [Finding(what=what, state="ok", detail=version)]
-    for data_class in classes:
-        reason = store.capabilities.why_not(data_class)
-        if reason is not None:
-            detail = f"cannot keep class {data_class}: {reason}; set store.routes.{data_class}"
-            findings.append(Finding(what=what, state="warning", detail=detail))
-    return findings
+    return [Finding(what=what, state="ok", detail=version)]
 
 
 def _files(data: Path) -> list[Finding]:

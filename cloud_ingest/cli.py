@@ -1,4 +1,4 @@
-"""`cloud-ingest`: run, check, query, deadletter.
+"""`cloud-ingest`: run, console, check, query, deadletter.
 
 Exit codes: 0 done, 1 a check failed, 2 wrong usage, 69 broker or store unavailable, 78 wrong settings.
 """
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 UNAVAILABLE: Final = 69
 BAD_CONFIG: Final = 78
 _THREADS: Final = "ingest-thread"
+_MOST_THREADS: Final = 32
+"""Room for our own files beside look-ups at a name server that hangs."""
 _PATIENCE_S: Final = 0.5
 GC_EVERY: Final = 100_000
 _EPILOG: Final = (
@@ -47,6 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+_LISTEN_HELP: Final = "host:port of the console, such as [::1]:8080; port 0 takes a free one."
 letters_app = typer.Typer(help="Messages that could not be stored.", epilog=_EPILOG, no_args_is_help=True)
 app.add_typer(letters_app, name="deadletter")
 app.add_typer(erase_app, name="erase")
@@ -78,10 +81,14 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
         _fail(UNAVAILABLE, str(error))
 
 
-def _settings(config: Path | None, mqtt: str | None, store: str | None, data: Path | None) -> Settings:
+def _settings(
+    config: Path | None, mqtt: str | None, store: str | None, data: Path | None, *, listen: str | None = None
+) -> Settings:
     from cloud_ingest.settings import load  # noqa: PLC0415 - heavy
 
     flags: dict[str, Any] = {}
+    if listen is not None:
+        flags["console"] = {"listen": listen}
     if mqtt is not None:
         flags["mqtt"] = {"url": mqtt}
     if store is not None:
@@ -95,11 +102,22 @@ def _settings(config: Path | None, mqtt: str | None, store: str | None, data: Pa
 
 
 @app.command(epilog=_EPILOG)
-def run(
-    config: ConfigOption = None, mqtt: MqttOption = None, store: StoreOption = None, data: DataOption = None
+def run(  # noqa: PLR0917 - each is an option by name
+    config: ConfigOption = None,
+    mqtt: MqttOption = None,
+    store: StoreOption = None,
+    data: DataOption = None,
+    console: Annotated[
+        bool, typer.Option("--console", help="Serve the web console too, as a process of its own.")
+    ] = False,
+    console_listen: Annotated[str | None, typer.Option("--console-listen", help=_LISTEN_HELP)] = None,
 ) -> None:
     """Take batches from the broker and store them, until SIGTERM."""
-    settings = _settings(config, mqtt, store, data)
+    settings = _settings(config, mqtt, store, data, listen=console_listen)
+    if console_listen is not None and not console:
+        raise typer.BadParameter("goes with --console", param_hint="--console-listen")
+    if console:
+        _check_console()
     from cloud_ingest.service import Service  # noqa: PLC0415 - heavy
 
     logging.basicConfig(
@@ -109,15 +127,56 @@ def run(
     )
 
     async def serve() -> None:
-        threads = ThreadPoolExecutor(thread_name_prefix=_THREADS)
+        threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix=_THREADS)
         asyncio.get_running_loop().set_default_executor(threads)
-        await Service(settings).run()
+        await Service(settings, with_console=console).run()
         await _leave(threads)
 
     # Rows die by reference count; the collector would only walk over all of them again and again (14 % of the CPU).
     gc.freeze()
     gc.set_threshold(GC_EVERY, 20, 100)
     _run(serve())
+
+
+def _check_console() -> None:
+    from cloud_ingest.console.program import check_extra  # noqa: PLC0415
+
+    try:
+        check_extra()
+    except ConfigError as error:
+        _fail(UNAVAILABLE, str(error))
+
+
+@app.command(epilog=_EPILOG)
+def console(  # noqa: PLR0917 - each is an option by name
+    config: ConfigOption = None,
+    mqtt: MqttOption = None,
+    store: StoreOption = None,
+    data: DataOption = None,
+    listen: Annotated[str | None, typer.Option("--listen", help=_LISTEN_HELP)] = None,
+    hash_password: Annotated[
+        bool, typer.Option("--hash-password", help="Ask for a password, print the line for console.password_file.")
+    ] = False,
+) -> None:
+    """Serve rooms and gateways as web pages, reading store and broker, until SIGTERM."""
+    if hash_password:
+        _print_hash()
+        return
+    _check_console()
+    settings = _settings(config, mqtt, store, data, listen=listen)
+    from cloud_ingest.console.program import run_console  # noqa: PLC0415 - heavy
+
+    code = asyncio.run(run_console(settings, lambda address: typer.echo(f"console at {address}")))
+    raise typer.Exit(code)
+
+
+def _print_hash() -> None:
+    from cloud_ingest.console.session import hash_password  # noqa: PLC0415
+
+    try:
+        typer.echo(hash_password(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="password") from error
 
 
 async def _leave(threads: ThreadPoolExecutor) -> None:

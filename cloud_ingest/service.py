@@ -15,6 +15,7 @@ import msgspec
 from cloud_ingest.acks import Acknowledger
 from cloud_ingest.audit_heads import FILE_NAME as HEADS_NAME
 from cloud_ingest.audit_heads import AuditHeads
+from cloud_ingest.console.child import keep_console
 from cloud_ingest.deadletter import FILE_NAME, DeadLetters
 from cloud_ingest.erasure import topics
 from cloud_ingest.erasure.cleaning import without
@@ -25,6 +26,7 @@ from cloud_ingest.erasure.worker import ErasureWorker
 from cloud_ingest.files import Files
 from cloud_ingest.health import HealthListener, is_health
 from cloud_ingest.intake import Intake
+from cloud_ingest.mirror import Mirrors
 from cloud_ingest.notify import notify, watchdog_period_s
 from cloud_ingest.revoked import Revoked
 from cloud_ingest.rows import NS, RowMaker, TimeWindow
@@ -51,6 +53,7 @@ _COUNTERS_EVERY_S: Final = 10.0
 _LOG_EVERY: Final = 6
 _PREPARE_S: Final = 5.0
 _DRAIN_S: Final = 2.5
+_MIRROR_DRAIN_S: Final = 1.0
 _STALLED_S: Final = 150.0
 """Longer than any deadline or back-off of ours: then something hangs, and the watchdog may bite."""
 
@@ -62,11 +65,13 @@ class _Stop(Exception):
 class Service:
     """Builds the parts from settings and runs them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, with_console: bool = False) -> None:
         self.settings = settings
+        self._with_console = with_console
         self.counters = Counters()
         self.stop = asyncio.Event()
         self._stores: dict[str, Store] = {}
+        self._mirrors = Mirrors(settings.store, self.counters)
         self._refusals: dict[DataClass, str] = {}
 
     async def run(self) -> None:
@@ -88,6 +93,7 @@ class Service:
         try:
             await self._run(dead, seen, tombstones, heads)
         finally:
+            await self._mirrors.close()
             for store in self._stores.values():
                 await store.close()
             await asyncio.to_thread(seen.close)
@@ -117,6 +123,7 @@ class Service:
                 counters=self.counters,
                 settings=settings.writer,
                 on_settled=intake.settled,
+                on_stored=self._mirrors.offer if self._mirrors.each else None,
             )
 
         writers = {name: writer(store) for name, store in self._stores.items()}
@@ -144,6 +151,10 @@ class Service:
             async with asyncio.TaskGroup() as group:
                 for name, one in (*writers.items(), ("letters", filer)):
                     group.create_task(one.run(), name=f"writer {name}")
+                for mirror in self._mirrors.each:
+                    group.create_task(mirror.run(), name=f"mirror {mirror.store.name}")
+                if self._with_console:
+                    group.create_task(keep_console(settings, self.counters), name="console")
                 group.create_task(acks.run(), name="acks")
                 group.create_task(subscriber.greet(acks), name="greetings")
                 group.create_task(self._report(), name="counters")
@@ -175,6 +186,8 @@ class Service:
         except TimeoutError:
             self.counters.add("service.unfinished_stops")
             _log.warning("store does not answer: batches in hand stay unacknowledged, gateways keep them")
+        # What the mirrors still lack comes last: every gateway has its answer by now.
+        await self._mirrors.drain(_MIRROR_DRAIN_S)
 
     async def _open_stores(self) -> dict[DataClass, str]:
         """Open each distinct store; return class → store name. A class whose promises its store breaks has none."""

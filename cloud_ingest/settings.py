@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from cloud_ingest.addresses import parse_broker, parse_store, redacted
+from cloud_ingest.addresses import is_loopback, parse_broker, parse_listen, parse_store, redacted
+from cloud_ingest.zones import zone
 from telemetry.errors import ConfigError, Problem
 from telemetry.sample import DataClass
 
@@ -28,8 +29,31 @@ def _store_url(url: str) -> str:
     return url
 
 
+def _time_zone(name: str) -> str:
+    zone(name)
+    return name
+
+
+def _mirror_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    addresses = [parse_store(url) for url in urls]
+    for address in addresses:
+        if address.kind != "victoriametrics":
+            raise ValueError(f"{address.name} is a store, not a mirror: a mirror is victoriametrics://host:8428")
+    if len({address.name for address in addresses}) < len(addresses):
+        raise ValueError("names the same mirror twice")
+    return urls
+
+
+def _listen(text: str) -> str:
+    parse_listen(text)
+    return text
+
+
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
+MirrorUrls = Annotated[tuple[StoreUrl, ...], AfterValidator(_mirror_urls)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+Listen = Annotated[str, AfterValidator(_listen)]
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -61,6 +85,10 @@ class StoreSettings(BaseModel):
     url: StoreUrl = Field(repr=False)
     routes: dict[DataClass, StoreUrl] = Field(default_factory=dict, repr=False)
     """Class → another store."""
+    mirrors: MirrorUrls = Field(default=(), repr=False)
+    """Each gets a copy of what is stored of the classes open, group and ops, as far as it can."""
+    mirror_values: Positive = 500_000
+    """How many values may wait for each mirror; beyond that the oldest are dropped."""
 
 
 class DeadLetterSettings(BaseModel):
@@ -109,6 +137,25 @@ class ErasureSettings(BaseModel):
     """Where copies of the stores are kept, in words: stands in each receipt, since nobody erases them from here."""
 
 
+class ConsoleSettings(BaseModel):
+    """The web console: where it listens and who may come in."""
+
+    model_config = _FORBID
+
+    listen: Listen = "[::1]:8080"
+    """`host:port`; port 0 takes a free one."""
+    password_file: Path | None = None
+    """The password, or its hash by `cloud-ingest console --hash-password`; without it only loopback is served."""
+    limits_file: Path | None = None
+    """Other limits than the built-in ones."""
+    timezone: TimeZone = "Asia/Shanghai"
+    """Whose midnight a day of taps and a chart begin at."""
+    hosts: tuple[str, ...] = ()
+    """Names by which browsers may reach it beside its own address, such as that of a reverse proxy."""
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
 class LogSettings(BaseModel):
     """What is told on stderr."""
 
@@ -136,6 +183,7 @@ class Settings(BaseSettings):
     writer: WriterSettings = WriterSettings()
     accept: AcceptSettings = AcceptSettings()
     erasure: ErasureSettings = ErasureSettings()
+    console: ConsoleSettings = ConsoleSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -220,10 +268,28 @@ def _missing_files(where: str, settings: Settings) -> list[Problem]:
         problems.append(Problem(where=f"{where}: mqtt.key_file", what="has no certificate", mend="add cert_file"))
     if mqtt.password_file is not None and mqtt.username is None:
         problems.append(Problem(where=f"{where}: mqtt.password_file", what="has no user", mend="add username"))
+    return problems + _console_problems(where, settings.console)
+
+
+def _console_problems(where: str, console: ConsoleSettings) -> list[Problem]:
+    files = {name: getattr(console, name) for name in ("password_file", "limits_file", "cert_file", "key_file")}
+    problems = [
+        Problem(where=f"{where}: console.{name}", what=f"{path} is not a readable file", mend="create it or correct it")
+        for name, path in files.items()
+        if path is not None and not os.access(path, os.R_OK)
+    ]
+    if (console.cert_file is None) != (console.key_file is None):
+        what = "cert_file and key_file go together"
+        problems.append(Problem(where=f"{where}: console", what=what, mend="set both, or none"))
+    if console.password_file is None and not is_loopback(parse_listen(console.listen)[0]):
+        what = f"{console.listen} can be reached from other machines without a password"
+        mend = "set console.password_file, or listen on [::1]"
+        problems.append(Problem(where=f"{where}: console.listen", what=what, mend=mend))
     return problems
 
 
 def describe(settings: Settings) -> str:
     """Return one line about the settings for the log, without secrets."""
     routes = "".join(f", {name} → {redacted(url)}" for name, url in settings.store.routes.items())
-    return f"from {settings.mqtt.url} to {redacted(settings.store.url)}{routes}, files in {settings.data}"
+    mirrors = "".join(f", mirror {redacted(url)}" for url in settings.store.mirrors)
+    return f"from {settings.mqtt.url} to {redacted(settings.store.url)}{routes}{mirrors}, files in {settings.data}"

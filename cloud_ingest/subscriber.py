@@ -1,4 +1,4 @@
-"""The subscriber: keeps the connection to the broker, hands telemetry to the intake, greets gateways."""
+"""The subscriber: hands telemetry to the intake, greets gateways."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import aiomqtt
 import msgspec
 
-from cloud_ingest.broker import V5, V311, BrokerClient, VersionRefused, connect, subscribe
+from cloud_ingest.broker import BrokerClient, subscribe
+from cloud_ingest.reconnect import Reconnector
 from telemetry.errors import AuthError
 from telemetry.topics import Channel, all_telemetry, gateway_topic, parse_topic
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from telemetry.counters import Counters
 
 _log = logging.getLogger(__name__)
-_FIRST_BACKOFF_S: Final = 0.5
-_LONGEST_BACKOFF_S: Final = 60.0
 _GOODBYE_S: Final = 1.0
 _GREETINGS_PER_S: Final = 50
 _MOST_GREETINGS: Final = 100_000
@@ -63,7 +62,7 @@ class BrokerDelivery:
 
 
 class Subscriber:
-    """One connection at a time; reconnects for ever with full jitter, a refused login waits longest."""
+    """Subscribes on each connection; publishes on the one that stands."""
 
     def __init__(self, settings: MqttSettings, counters: Counters) -> None:
         self._settings = settings
@@ -73,8 +72,13 @@ class Subscriber:
         self._greeting_due = asyncio.Event()
         self._listeners: list[tuple[str, Callable[[str], bool], Callable[[str, bytes], None]]] = []
         self._status = msgspec.json.Decoder(Status)
-        self.connected = asyncio.Event()
-        self.progress_at = time.monotonic()
+        self._reconnector = Reconnector(settings, counters)
+        self.connected = self._reconnector.connected
+
+    @property
+    def progress_at(self) -> float:
+        """When it last read a message or tried to connect, by the monotonic clock."""
+        return self._reconnector.progress_at
 
     def listen(self, topic: str, is_it: Callable[[str], bool], take: Callable[[str, bytes], None]) -> None:
         """Have `take` called with what comes on `topic`, known by `is_it`. To be said before `run`."""
@@ -94,44 +98,7 @@ class Subscriber:
 
     async def run(self, intake: Intake, *, stop: asyncio.Event, drain: Callable[[], Awaitable[None]]) -> None:
         """Read until `stop`, then `drain` while still connected, then disconnect."""
-        backoff_s = _FIRST_BACKOFF_S
-        protocol = V311 if self._settings.protocol == "3.1.1" else V5
-        proven = False
-        while not stop.is_set():
-            self.progress_at = time.monotonic()
-            started = time.monotonic()
-            try:
-                await self._session(protocol, intake, stop, drain)
-            except VersionRefused as error:
-                if self._settings.protocol == "auto" and protocol is V5:
-                    _log.info("broker does not speak MQTT 5 (%s): using 3.1.1", error)
-                    protocol = V311
-                    continue
-                _log.error("broker does not speak MQTT %s: set mqtt.protocol = auto", self._settings.protocol)
-                backoff_s = _LONGEST_BACKOFF_S
-            except AuthError as error:
-                self._counters.add("mqtt.auth_refused")
-                _log.error("%s: correct mqtt.username, password_file or cert_file", error)
-                backoff_s = _LONGEST_BACKOFF_S
-            except (aiomqtt.MqttError, OSError, ValueError) as error:
-                proven = proven or self.connected.is_set()
-                if self._settings.protocol == "auto" and not proven:
-                    # Some brokers hang up on a version they do not know, some never answer it.
-                    protocol = V311 if protocol is V5 else V5
-                    if protocol is V311:
-                        continue
-                _log.warning("no connection to the broker at %s: %s", self._settings.url, error)
-            if stop.is_set():
-                return
-            self._counters.add("mqtt.disconnects")
-            if self.connected.is_set() and time.monotonic() - started > backoff_s:
-                backoff_s = _FIRST_BACKOFF_S
-            self.connected.clear()
-            pause_s = max(0.05, random.uniform(0, backoff_s))  # noqa: S311 - jitter
-            backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await stop.wait()
+        await self._reconnector.run(lambda protocol: self._session(protocol, intake, stop, drain), stop)
 
     async def _session(
         self,
@@ -140,7 +107,7 @@ class Subscriber:
         stop: asyncio.Event,
         drain: Callable[[], Awaitable[None]],
     ) -> None:
-        client = await self._connect(protocol, stop)
+        client = await self._reconnector.open(protocol, stop)
         if client is None:
             return
         try:
@@ -165,29 +132,15 @@ class Subscriber:
             with contextlib.suppress(aiomqtt.MqttError):
                 await client.__aexit__(None, None, None)
 
-    async def _connect(self, protocol: aiomqtt.ProtocolVersion, stop: asyncio.Event) -> BrokerClient | None:
-        """Return a connection; none if the process is to stop before there is one."""
-        connecting = asyncio.create_task(connect(self._settings, protocol, self._counters), name="mqtt-connect")
-        stopping = asyncio.create_task(stop.wait(), name="mqtt-stop")
-        try:
-            await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
-            return await connecting if connecting.done() else None
-        finally:
-            for task in (connecting, stopping):
-                task.cancel()
-            await asyncio.gather(connecting, stopping, return_exceptions=True)
-
     async def _read(self, client: BrokerClient, intake: Intake) -> None:
         # Orders to erase before rows of theirs; telemetry before status: a gateway that is greeted sends at once.
         for topic, _, _ in self._listeners:
             await self._subscribe_if_allowed(client, topic)
         await subscribe(client, all_telemetry(self._settings.share_group or None), 1)
         await subscribe(client, gateway_topic("+", "+", Channel.STATUS), 0)
-        self.connected.set()
-        self._counters.add("mqtt.connects")
-        _log.info("connected to %s with MQTT %s", self._settings.url, "5" if client.protocol is V5 else "3.1.1")
+        self._reconnector.established(client)
         async for message in client.messages:
-            self.progress_at = time.monotonic()
+            self._reconnector.progress_at = time.monotonic()
             if client.overflowed:
                 raise aiomqtt.MqttError("more messages than fit arrived; connecting anew, gateways send them again")
             topic = message.topic.value

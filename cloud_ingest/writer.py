@@ -13,7 +13,7 @@ from cloud_ingest import letters
 from cloud_ingest.placing import Placer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from cloud_ingest.acks import Acknowledger
     from cloud_ingest.deadletter import Letter
@@ -44,6 +44,7 @@ class Writer:
         counters: Counters,
         settings: WriterSettings,
         on_settled: Callable[[Parcel], None],
+        on_stored: Callable[[DataClass, Sequence[Row]], None] | None = None,
     ) -> None:
         self.store = store
         self.progress_at = time.monotonic()
@@ -53,6 +54,7 @@ class Writer:
         self._counters = counters
         self._settings = settings
         self._on_settled = on_settled
+        self._on_stored = on_stored
         self._waiting: deque[Parcel] = deque()
         self._values_waiting = 0
         self._groups: list[list[Parcel]] = []
@@ -196,7 +198,22 @@ class Writer:
         self._counters.add("writer.stored_rows", len(rows) - len(refused))
         self._counters.add("writer.groups")
         self._counters.add("writer.busy_ms", int((time.monotonic() - started) * 1000))
-        await self._acks.flush()
+        try:
+            await self._acks.flush()
+        finally:
+            # Only now: a copy must not hold up an acknowledgement.
+            self._pass_on(group, refused)
+
+    def _pass_on(self, group: list[Parcel], refused: dict[int, str]) -> None:
+        """Hand the rows that the store has confirmed to whoever wants a copy."""
+        if self._on_stored is None:
+            return
+        first = 0
+        for parcel in group:
+            if parcel.batch is not None:
+                stored = [row for index, row in enumerate(parcel.rows, first) if index not in refused]
+                self._on_stored(parcel.batch.data_class, stored)
+            first += len(parcel.rows)
 
     def _file_refused(self, group: list[Parcel], rows: list[Row], refused: dict[int, str]) -> list[Letter]:
         """Add what the store refused to each parcel's refusals; return the letters."""

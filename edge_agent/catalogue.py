@@ -141,9 +141,10 @@ def _one_port_twice(links: Iterable[LinkSettings]) -> list[Problem]:
         port = link.port_name
         owner = owners.setdefault(port, link.name) if port is not None else link.name
         if owner != link.name:
-            mend = "put the devices of both on one link"
-            what = f"{port} is already {owner}'s: a port is opened once"
-            key = "path" if link.kind == "serial" else "adapter"
+            mend = "keep one of the two" if link.kind == "camera" else "put the devices of both on one link"
+            # Without the query of an address: some cameras take a password there.
+            what = f"{(port or '').partition('?')[0]} is already {owner}'s: a port is opened once"
+            key = {"serial": "path", "camera": "url"}.get(link.kind, "adapter")
             problems.append(Problem(where=f"[[link]] {link.name}: {key}", what=what, mend=mend))
     return problems
 

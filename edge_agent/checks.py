@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from edge_agent.catalogue import CAMERA
 from edge_agent.clock import Clock
@@ -29,15 +31,17 @@ _CLOSED: Final = {
     DocumentKind.CONSENTS: "everybody who must consent",
     DocumentKind.ROSTER: "what needs a lesson or a band's wearer",
 }
+_PORTS: Final = {"rtsp": 554, "http": 80}
 
 
 def surroundings(configuration: Configuration) -> tuple[list[Problem], list[Problem]]:
     """Return (errors, warnings): what would keep the agent from working now, and what a person should know."""
     settings = configuration.settings
-    return [*_files(settings), *_broker(settings)], [
+    return [*_files(settings), *_broker(settings), *_camera_passwords(settings)], [
         *_ports(settings),
         *_adapters(settings),
         *_rooms(configuration),
+        *_cameras(settings),
         *_people(configuration),
         *_clock(settings),
     ]
@@ -106,6 +110,38 @@ def _rooms(configuration: Configuration) -> Iterator[Problem]:
                 what=f"nobody said what kind of room {device.settings.room!r} is: a camera is refused in some",
                 mend=f'add [[room]] name = "{device.settings.room}", type = "classroom" or what it is',
             )
+
+
+def _camera_passwords(settings: Settings) -> Iterator[Problem]:
+    for link in settings.links:
+        path = link.password_file
+        if path is None:
+            continue
+        where = f"[[link]] {link.name}: password_file"
+        if not path.is_file() or not os.access(path, os.R_OK):
+            yield Problem(where=where, what=f"{path} cannot be read", mend="create it, or mend its rights")
+        elif stat.S_IMODE(path.stat().st_mode) & 0o077:
+            yield Problem(where=where, what=f"others may read {path}", mend=f"chmod 0600 {path}")
+
+
+def _cameras(settings: Settings) -> Iterator[Problem]:
+    cameras = [link for link in settings.links if link.kind == "camera"]
+    for link in cameras:
+        parts = urlsplit(link.url or "")
+        address = (parts.hostname or "", parts.port or _PORTS[parts.scheme])
+        try:
+            socket.create_connection(address, timeout=CONNECT_S).close()
+        except (OSError, UnicodeError) as error:
+            what = f"{address[0]} port {address[1]} does not answer: {error}"
+            mend = "check the camera's power, its cable and the address"
+            yield Problem(where=f"[[link]] {link.name}: url", what=what, mend=mend)
+    if cameras:
+        yield Problem(
+            where=f"[[link]] {', '.join(link.name for link in cameras)}",
+            what="nothing but numbers leaves this gateway; what the camera itself keeps and sends is not in its hands",
+            mend="switch off in each camera: cloud and P2P access, the microphone, recording to card and server; "
+            "change its default password; see drivers/camera_people/README.md",
+        )
 
 
 def _people(configuration: Configuration) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edge_agent.clock import Clock
     from edge_agent.collector import DeviceState
     from edge_agent.settings import Settings
+    from telemetry.profile import Point
 
 SCHEMA: Final = "campus.devices/1"
 LOOK_EVERY_S: Final = 1.0
@@ -54,11 +55,20 @@ def _described(device: Device) -> dict[str, Any]:
         "room": device.settings.room,
         "profile": profile.reference,
         "measurement": profile.measurement,
-        "points": [
-            {"name": point.name, "quantity": point.quantity, "unit": QUANTITIES[point.quantity].unit}
-            for point in profile.points
-        ],
+        "period_s": device.period_s,
+        "points": [_point(point) for point in profile.points],
     }
+
+
+def _point(point: Point) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": point.name,
+        "quantity": point.quantity,
+        "unit": QUANTITIES[point.quantity].unit,
+    }
+    if point.report is not None:
+        described["at_least_every_s"] = point.report.at_least_every_s
+    return described
 
 
 async def show(devices: Devices, publish: Callable[[dict[str, Any]], None]) -> None:

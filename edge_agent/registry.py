@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DRIVERS: Final = {
     "ble_heart_rate": "drivers.ble_heart_rate",
+    "camera_people": "drivers.camera_people",
     "modbus": "drivers.modbus",
     "rdm6300": "drivers.rdm6300",
 }
@@ -68,6 +69,8 @@ def create_link(settings: LinkSettings, defaults: Mapping[str, Any], counters: C
     """
     if settings.kind == "bluetooth":
         return _bluetooth(settings, counters)
+    if settings.kind == "camera":
+        return _camera(settings, counters)
     import serialx  # noqa: PLC0415 - only a gateway that has links needs it
 
     from drivers.links import SerialLink, TcpLink  # noqa: PLC0415
@@ -93,3 +96,16 @@ def _bluetooth(settings: LinkSettings, counters: Counters) -> SharedLink:
         mend = "install the extra ble, or ble-sim for hci (drivers/ble_heart_rate/README.md)"
         raise ConfigError([Problem(where=f"[[link]] {settings.name}", what=str(error), mend=mend)]) from error
     return BluetoothLink(settings.name, counters, backend=backend, max_connections=settings.connections)
+
+
+def _camera(settings: LinkSettings, counters: Counters) -> SharedLink:
+    from drivers.links.camera import CameraLink  # noqa: PLC0415 - only a gateway with cameras needs it
+
+    return CameraLink(
+        settings.name,
+        counters,
+        url=settings.url or "",
+        capture=settings.capture or "rtsp",
+        username=settings.username or "",
+        password_file=settings.password_file,
+    )

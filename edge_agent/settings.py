@@ -121,10 +121,11 @@ class LinkSettings(_Section):
 
     Bluetooth: `adapter` of BlueZ, or `hci`: a controller without BlueZ, in Bumble's words, such as `tcp-client:…`;
     `connections`: how many devices it may be connected to at once.
+    Camera, one device's alone: `url`, `capture` (over http it must be said which), `username` and `password_file`.
     """
 
     name: Name
-    kind: Literal["serial", "tcp", "bluetooth"]
+    kind: Literal["serial", "tcp", "bluetooth", "camera"]
     path: str | None = None
     baudrate: Annotated[int, Field(ge=300, le=4_000_000)] | None = None
     parity: Literal["none", "even", "odd"] = "none"
@@ -133,13 +134,17 @@ class LinkSettings(_Section):
     adapter: Annotated[str, Field(pattern=r"^hci\d{1,3}$")] | None = None
     hci: str | None = None
     connections: Annotated[int, Field(ge=1, le=9)] = 3
+    url: str | None = None
+    capture: Literal["rtsp", "mjpeg", "snapshot"] | None = None
+    username: str | None = None
+    password_file: Path | None = None
 
     @property
     def port_name(self) -> str | None:
-        """What only one link may open: a serial port or an adapter."""
+        """What only one link may open: a serial port, an adapter or a camera's stream."""
         if self.kind == "bluetooth":
             return self.hci or self.adapter or DEFAULT_ADAPTER
-        return self.path
+        return self.url if self.kind == "camera" else self.path
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -147,6 +152,7 @@ class LinkSettings(_Section):
             "serial": {"path": self.path, "baudrate": self.baudrate},
             "tcp": {"host": self.host, "port": self.port},
             "bluetooth": {"adapter": self.adapter, "hci": self.hci},
+            "camera": {name: getattr(self, name) for name in ("url", "capture", "username", "password_file")},
         }
         foreign = [given for kind, given in keys.items() if kind != self.kind]
         wrong = [key for given in foreign for key, value in given.items() if value is not None]
@@ -158,7 +164,37 @@ class LinkSettings(_Section):
             raise ValueError('kind "tcp" needs host')
         if self.adapter is not None and self.hci is not None:
             raise ValueError("adapter and hci are two ways to one radio: keep one of them")
+        if self.kind == "camera":
+            _check_camera(self)
         return self
+
+
+def _check_camera(link: LinkSettings) -> None:
+    """Raise ValueError unless the link says where the camera is, and how to get its pictures and log in."""
+    try:
+        parts = urlsplit(link.url or "")
+        port = parts.port
+    except ValueError:
+        # Without the library's text: what it took for the port may be a password.
+        raise ValueError(
+            "url is no address: write rtsp://host:554/stream, IPv6 as rtsp://[fd00::1]:554/stream"
+        ) from None
+    if parts.scheme not in {"rtsp", "http"} or not parts.hostname or port == 0:
+        raise ValueError('kind "camera" needs url: rtsp://host[:port]/path or http://host[:port]/path')
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("url must not hold credentials: write username and password_file")
+    if any(not 32 < ord(letter) < 127 for letter in link.url or ""):  # noqa: PLR2004 - printable ASCII
+        raise ValueError("url holds blanks or letters that an address cannot: write them as %20 and so on")
+    if parts.scheme == "http" and link.capture not in {"mjpeg", "snapshot"}:
+        raise ValueError(
+            'over http say which it is: capture = "mjpeg" (a stream) or "snapshot" (one picture each time)'
+        )
+    if parts.scheme == "rtsp" and link.capture not in {None, "rtsp"}:
+        raise ValueError(f'an rtsp:// address has capture = "rtsp", not "{link.capture}"')
+    if (link.username is None) != (link.password_file is None):
+        raise ValueError("username and password_file go together")
+    if ":" in (link.username or ""):
+        raise ValueError("a username with a colon cannot be used to log in")
 
 
 class DeviceSettings(_Section):

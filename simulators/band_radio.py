@@ -39,7 +39,7 @@ Format = Literal["heart_rate_service", "mi_band"]
 
 
 class Adapter(Controller):
-    """The gateway's adapter. It hangs when told to: nothing comes out of it and nothing goes in."""
+    """The gateway's adapter. It hangs when told to: nothing goes in or out, and then it has forgotten to scan."""
 
     def __init__(self, link: LocalLink, faults: Faults) -> None:
         super().__init__("adapter", link=link)
@@ -175,6 +175,7 @@ class BandRadio:
         gatt_bands: Sequence[Band],
         form: Format,
         period_s: float,
+        hold: bool,
         faults: Faults,
         journal: Journal,
         counters: Counters,
@@ -185,6 +186,8 @@ class BandRadio:
         self._bands = bands
         self._form = form
         self._period_s = period_s
+        self._hold = hold
+        self._begun = asyncio.Event()
         self._faults = faults
         self._journal = journal
         self._counters = counters
@@ -220,11 +223,19 @@ class BandRadio:
         self.port = self._server.sockets[0].getsockname()[1]
         for peripheral in self._peripherals:
             await peripheral.start()
+        if not self._hold:
+            self.begin()
         group.create_task(self._speak(), name="bands")
 
+    def begin(self) -> None:
+        """Let the bands speak."""
+        self._begun.set()
+
     def faults_changed(self) -> None:
-        """Pull the plug, if the faults say so; note who is out of reach."""
+        """Pull the plug, or forget to scan, if the faults say so; note who is out of reach."""
         self._adapter.gone = {item.address for item in self._peripherals if self._faults.has(VANISH, item.band.name)}
+        if self._faults.has(HANG):
+            self._adapter.le_scan_enable = False
         if self._faults.has(UNPLUG):
             for line in list(self._lines):
                 line.transport.abort()
@@ -238,6 +249,7 @@ class BandRadio:
 
     async def _speak(self) -> None:
         """Let each band say one measurement a period, one band after the other."""
+        await self._begun.wait()
         loop = asyncio.get_running_loop()
         step_s = self._period_s / max(1, len(self._said))
         due_s = loop.time()

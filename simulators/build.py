@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+from simulators.camera_scenes import PROGRAMMES
 from simulators.cards import presences
 from simulators.ledger import Journal, bands_of
 from simulators.modbus import Unit
@@ -40,14 +41,16 @@ _LIMITS: Final = {
     "bands": 500,
     "gatt_bands": 20,
     "period_s": 3600,
+    "scene_s": 86400,
+    "fps": 30,
 }
 
 
-UNITLESS: Final = ("rdm6300", "ble-bands")
+UNITLESS: Final = ("rdm6300", "ble-bands", "camera")
 
 
 class Device(Protocol):
-    """What a device process runs: a bus, a box or a card reader."""
+    """What a device process runs: a bus, a box, a card reader, a radio or a camera."""
 
     @property
     def endpoint(self) -> str:
@@ -82,6 +85,15 @@ class Device(Protocol):
         ...
 
 
+@runtime_checkable
+class Scheduled(Protocol):
+    """A device that can be told to wait with what it says: a card reader, a radio."""
+
+    def begin(self) -> None:
+        """Begin now."""
+        ...
+
+
 def check(spec: DeviceSpec) -> None:
     """Raise ConfigError naming everything that is wrong with `spec`."""
     problems = list(_problems(spec))
@@ -98,6 +110,8 @@ def _problems(spec: DeviceSpec) -> Iterator[Problem]:
         yield Problem(where="units", what=f"{spec.kind} has none", mend="leave units out")
     if spec.kind == "ble-bands" and not spec.period_s:
         yield Problem(where="period_s", what="bands would never pause", mend="choose a second or so")
+    if spec.kind == "camera":
+        yield from _camera_problems(spec)
     if not unitless and not spec.units:
         yield Problem(where="units", what=f"{spec.kind} needs at least one", mend="give a unit, such as 1")
     yield from _unit_problems(spec.units)
@@ -107,6 +121,20 @@ def _problems(spec: DeviceSpec) -> Iterator[Problem]:
     for field, most in _LIMITS.items():
         if not 0 <= getattr(spec, field) <= most:
             yield Problem(where=field, what=f"{getattr(spec, field)} is out of range", mend=f"choose 0 to {most:g}")
+
+
+def _camera_problems(spec: DeviceSpec) -> Iterator[Problem]:
+    if spec.scene not in PROGRAMMES:
+        known = ", ".join(PROGRAMMES)
+        yield Problem(where="scene", what=f"there is no {spec.scene!r}", mend=f"choose one of {known}")
+    if not spec.fps:
+        yield Problem(where="fps", what="no picture would ever come", mend="choose 1 to 30")
+    if not spec.scene_s:
+        yield Problem(where="scene_s", what="no scene would last", mend="choose some seconds")
+    if spec.password and not spec.username:
+        yield Problem(where="password", what="there is no user for it", mend="give a username too")
+    if spec.offers_audio and spec.capture != "rtsp":
+        yield Problem(where="offers_audio", what=f"{spec.capture} carries no sound", mend="choose capture rtsp")
 
 
 def _unit_problems(units: Sequence[UnitSpec]) -> Iterator[Problem]:
@@ -163,6 +191,8 @@ def build(spec: DeviceSpec, *, link: Path, faults: Faults, journals: Journals, c
     if spec.kind == "ble-bands":
         return _radio(spec, faults=faults, journals=journals, counters=counters)
     rng = random.Random(f"{spec.seed}/{spec.name}/wire")
+    if spec.kind == "camera":
+        return _camera(spec, rng=rng, faults=faults, journal=journals.of(spec.name), counters=counters)
     if spec.kind == "rdm6300":
         return CardReader(
             name=spec.name,
@@ -214,7 +244,16 @@ def _radio(spec: DeviceSpec, *, faults: Faults, journals: Journals, counters: Co
         gatt_bands=bands[spec.bands :],
         form=spec.band_format,
         period_s=spec.period_s,
+        hold=spec.hold,
         faults=faults,
         journal=journals.of(spec.name),
         counters=counters,
     )
+
+
+def _camera(spec: DeviceSpec, *, rng: random.Random, faults: Faults, journal: Journal, counters: Counters) -> Device:
+    try:
+        from simulators.camera_build import camera_of  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigError([Problem(where="kind", what=str(error), mend="install the extra camera-sim")]) from error
+    return camera_of(spec, rng=rng, faults=faults, journal=journal, counters=counters)

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from simulators.spec import KINDS, DeviceSpec, UnitSpec, default_units
+from simulators.spec import CAMERA_URLS, KINDS, DeviceSpec, UnitSpec, default_units
 
 UNAVAILABLE: Final = 69
 
@@ -46,6 +46,14 @@ def _units(kind: str, name: str, units: str, model: str) -> list[UnitSpec]:
     return [msgspec.structs.replace(unit, model=chosen or unit.model) for unit, chosen in zip(named, own, strict=False)]
 
 
+def _password(path: Path | None) -> str:
+    """Return what stands in a password file, but for the end of its line."""
+    try:
+        return path.read_text().rstrip("\r\n") if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path}: {error} → give a file that can be read") from error
+
+
 @app.command(epilog=_EPILOG)
 def device(
     kind: Annotated[str, typer.Argument(help="One of: " + ", ".join(KINDS))],
@@ -55,12 +63,18 @@ def device(
     units: Annotated[str, typer.Option(help="Modbus units, such as 1,2 or 1:multisensor_6in1,2:renke_rs_co2ws.")] = "1",
     link: Annotated[str, typer.Option(help="Stable link to the port: a path, or a directory.")] = "",
     baudrate: Annotated[int, typer.Option(help="Speed of the port; 0: the model's own.")] = 0,
-    host: Annotated[str, typer.Option(help="Address to listen on (modbus-tcp).")] = "::1",
-    port: Annotated[int, typer.Option(help="Port to listen on (modbus-tcp); 0: a free one.")] = 0,
-    connections: Annotated[int, typer.Option(help="Connections at once (modbus-tcp); more are refused.")] = 4,
+    host: Annotated[str, typer.Option(help="Address to listen on (not for serial ports).")] = "::1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.")] = 0,
+    connections: Annotated[int, typer.Option(help="Connections at once (modbus-tcp, camera); more are refused.")] = 4,
     pupils: Annotated[int, typer.Option(help="Pupils in the card schedule (rdm6300); 0: cards by control only.")] = 60,
     bands: Annotated[int, typer.Option(help="Bands that advertise (ble-bands).")] = 3,
     gatt_bands: Annotated[int, typer.Option(help="Bands to be connected to (ble-bands).")] = 0,
+    capture: Annotated[str, typer.Option(help="How pictures are had (camera): rtsp, mjpeg or snapshot.")] = "rtsp",
+    scene: Annotated[str, typer.Option(help="What is seen (camera); `campus-sim list` names the scenes.")] = "lesson",
+    fps: Annotated[int, typer.Option(help="Pictures a second (camera).")] = 5,
+    username: Annotated[str, typer.Option(help="Who may look (camera); empty: anybody.")] = "",
+    password_file: Annotated[Path | None, typer.Option(help="File that holds the password (camera).")] = None,
+    audio: Annotated[bool, typer.Option("--audio", help="Offer sound beside the video (camera, rtsp).")] = False,
     seed: Seed = 1,
     scenario: Annotated[str, typer.Option(help="The day to live through.")] = "classroom",
     step: Annotated[float, typer.Option(help="Seconds of that day that pass with each measurement.")] = 480.0,
@@ -75,6 +89,8 @@ def device(
 
     if kind not in KINDS:
         raise typer.BadParameter(f"there is no kind {kind!r} → choose one of {', '.join(KINDS)}")
+    if capture not in CAMERA_URLS:
+        raise typer.BadParameter(f"there is no capture {capture!r} → choose one of {', '.join(CAMERA_URLS)}")
     name = name or kind
     spec = DeviceSpec(
         kind=kind,  # type: ignore[arg-type]  # checked above
@@ -96,13 +112,19 @@ def device(
         pupils=pupils if kind == "rdm6300" else 0,
         bands=bands if kind == "ble-bands" else 0,
         gatt_bands=gatt_bands if kind == "ble-bands" else 0,
+        capture=capture,
+        scene=scene,
+        fps=fps,
+        username=username,
+        password=_password(password_file),
+        offers_audio=audio,
     )
     raise typer.Exit(exit_code(lambda: asyncio.run(run_device(spec, ready=print_ready))))
 
 
 @app.command("list", epilog=_EPILOG)
 def list_(as_json: AsJson = False) -> None:
-    """List kinds of device, Modbus models, faults and scenarios."""
+    """List kinds of device, Modbus models, faults, scenarios and scenes of cameras."""
     from simulators.listing import inventory, print_tables  # noqa: PLC0415
 
     if as_json:
@@ -148,7 +170,9 @@ def run(
     data: Annotated[Path, typer.Option(help="Directory for ledger.jsonl, said/ and dev/ (links).")] = Path("sim-data"),
     seed: Seed = 1,
     seconds: Seconds = 0.0,
-    scenario: Annotated[str, typer.Option(help="Which devices to run.")] = "classroom",
+    scenario: Annotated[
+        str, typer.Option(help="Which devices to run: classroom, or school, which needs the extra ble-sim.")
+    ] = "classroom",
     as_json: AsJson = False,
 ) -> None:
     """Run all devices of a scenario, for an agent of your own: prints where they are and writes what they say."""

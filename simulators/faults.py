@@ -17,6 +17,8 @@ STALL: Final = "stall"
 DRIFT: Final = "drift"
 HANG: Final = "hang"
 VANISH: Final = "vanish"
+DARK: Final = "dark"
+GARBAGE: Final = "garbage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,7 @@ class FaultKind:
 
 _MODBUS: Final = ("modbus-rtu", "modbus-tcp")
 _BANDS: Final = ("ble-bands",)
+_CAMERA: Final = ("camera",)
 FAULTS: Final[dict[str, FaultKind]] = {
     SILENCE: FaultKind(says="says nothing at all"),
     CORRUPTION: FaultKind(
@@ -39,14 +42,19 @@ FAULTS: Final[dict[str, FaultKind]] = {
     DROP: FaultKind(says="loses a byte with this probability (over TCP: a whole reply)", parameters=("rate",)),
     UNPLUG: FaultKind(
         says="pulls the plug: hang-up and no link; plugs in again when the fault ends",
-        kinds=("rdm6300", *_MODBUS, *_BANDS),
+        kinds=("rdm6300", *_MODBUS, *_BANDS, *_CAMERA),
     ),
-    STALL: FaultKind(says="answers, but measurement and sequence stand still", kinds=_MODBUS),
+    STALL: FaultKind(
+        says="answers, but measurement and sequence stand still; a camera: no picture comes any more",
+        kinds=(*_MODBUS, *_CAMERA),
+    ),
     DRIFT: FaultKind(
         says="adds this much to a point with each measurement", parameters=("point", "per_sample"), kinds=_MODBUS
     ),
-    HANG: FaultKind(says="the adapter answers nothing and hears nothing", kinds=_BANDS),
+    HANG: FaultKind(says="answers nothing and hears nothing, but can be connected to", kinds=(*_BANDS, *_CAMERA)),
     VANISH: FaultKind(says="a band is out of reach, without a goodbye", kinds=_BANDS),
+    DARK: FaultKind(says="somebody switched off the light: pictures are nearly black", kinds=_CAMERA),
+    GARBAGE: FaultKind(says="video bytes are noise that no decoder can make a picture of", kinds=_CAMERA),
 }
 
 

@@ -62,6 +62,11 @@ class HeldDevice:
         """Port a TCP device listens on; 0 for a serial port."""
         return self.ready.port
 
+    @property
+    def url(self) -> str:
+        """Where a camera's pictures are; empty for others."""
+        return self.ready.url
+
     def fault(self, name: str, **parameters: Any) -> dict[str, Any]:
         """Begin a fault (`campus-sim list` names them); parameters: seconds, device, rate, point, per_sample.
 
@@ -128,7 +133,7 @@ class Shelf:
     def __call__(
         self, kind: str, *, name: str = "", model: str = "", units: Sequence[int] = (1,), **options: Any
     ) -> HeldDevice:
-        """Start a device of `kind` (rdm6300, modbus-rtu, modbus-tcp, ble-bands); `options` are DeviceSpec's.
+        """Start a device of `kind` (rdm6300, modbus-rtu, modbus-tcp, ble-bands, camera); `options` are DeviceSpec's.
 
         Raises DeviceUnavailable with the reason if it cannot be what was asked for.
         """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from simulators.bands import Band
+from simulators.camera_scenes import PROGRAMMES, people_in
 from simulators.cards import Presence, presences
 from simulators.registers import MODELS
 from simulators.school_day import SchoolDay
@@ -103,6 +105,39 @@ class SaidBeat(msgspec.Struct, frozen=True, kw_only=True):
     fault: str | None
 
 
+class PlannedScene(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="scene"):
+    """How many people scene `n` of a camera shows."""
+
+    device: str
+    n: int
+    people: int
+
+
+class SaidScene(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="scene"):
+    """What a camera shows from `at_ns` on, until its next line: written when scene, light or fault change."""
+
+    device: str
+    n: int
+    people: int
+    """In front of the camera, whether or not a fault keeps them from being seen."""
+    dark: bool
+    fault: str | None
+    """Why nobody can tell how many people there are (the worst reason, if several); `off` in the last line."""
+    at_ns: int
+    """UTC, before the first picture of it leaves."""
+
+
+class SaidAudioSetup(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="audio_setup"):
+    """A client set up a camera's sound: something that no client of ours may do."""
+
+    device: str
+    at_ns: int
+
+
+Planned = PlanHead | PlannedMeasurement | PlannedPresence | PlannedBeat | PlannedScene
+"""A line of the plan."""
+
+
 def plan(specs: Iterable[DeviceSpec], *, scenario: str, seed: int, seconds: float) -> Iterator[bytes]:
     """Yield the plan's lines for `seconds` at one measurement a second: no wall time, process or path is in it."""
     yield _line(PlanHead(schema=SCHEMA, scenario=scenario, seed=seed, seconds=seconds))
@@ -117,6 +152,9 @@ def plan(specs: Iterable[DeviceSpec], *, scenario: str, seed: int, seconds: floa
         for band in bands_of(spec):
             for number in range(1, int(seconds / spec.period_s) + 1):
                 yield _line(PlannedBeat(device=spec.name, band=band.name, n=number, values=band.beat(number).values))
+        for number in range(1, scenes_within(spec, seconds) + 1):
+            people = people_in(PROGRAMMES[spec.scene], seed=spec.seed, name=spec.name, n=number)
+            yield _line(PlannedScene(device=spec.name, n=number, people=people))
         for presence in takewhile(lambda item: item.offset_s < seconds, planned):
             yield _line(PlannedPresence(device=spec.name, **msgspec.structs.asdict(presence)))
 
@@ -126,6 +164,11 @@ def bands_of(spec: DeviceSpec) -> list[Band]:
     return [
         Band(seed=spec.seed, name=f"{spec.name}-{number:02d}") for number in range(1, spec.bands + spec.gatt_bands + 1)
     ]
+
+
+def scenes_within(spec: DeviceSpec, seconds: float) -> int:
+    """Return how many scenes a camera begins within `seconds`; 0 for what is no camera."""
+    return math.ceil(seconds / spec.scene_s) if spec.kind == "camera" else 0
 
 
 def write_plan(path: Path, specs: Iterable[DeviceSpec], *, scenario: str, seed: int, seconds: float) -> None:
@@ -143,7 +186,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("xb", buffering=0)
 
-    def write(self, said: SaidMeasurement | SaidPresence | SaidBeat) -> None:
+    def write(self, said: SaidMeasurement | SaidPresence | SaidBeat | SaidScene | SaidAudioSetup) -> None:
         """Add one line; it is with the kernel when this returns."""
         if self._file is not None:
             self._file.write(_line(said))
@@ -176,9 +219,15 @@ def read_beats(path: Path) -> list[SaidBeat]:
     return [msgspec.json.decode(line, type=SaidBeat) for line in _lines(path)]
 
 
-def read_plan(path: Path) -> list[PlanHead | PlannedMeasurement | PlannedPresence | PlannedBeat]:
+def read_camera(path: Path) -> list[SaidScene | SaidAudioSetup]:
+    """Return the lines of a camera's journal."""
+    decoder = msgspec.json.Decoder(SaidScene | SaidAudioSetup)
+    return [decoder.decode(line) for line in _lines(path)]
+
+
+def read_plan(path: Path) -> list[Planned]:
     """Return the lines of a plan."""
-    decoder = msgspec.json.Decoder(PlanHead | PlannedMeasurement | PlannedPresence | PlannedBeat)
+    decoder = msgspec.json.Decoder(Planned)
     return [decoder.decode(line) for line in _lines(path)]
 
 

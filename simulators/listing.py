@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from simulators.camera_scenes import PROGRAMMES
 from simulators.faults import FAULTS
 from simulators.registers import MODELS
 from simulators.scenario import SCENARIOS
@@ -14,7 +15,7 @@ from simulators.spec import KINDS
 
 
 def inventory() -> dict[str, Any]:
-    """Return kinds, models, faults and scenarios as plain JSON values."""
+    """Return kinds, models, faults, scenarios and scenes as plain JSON values."""
     return {
         "kinds": dict(KINDS),
         "models": {name: {"says": model.says, "points": model.points} for name, model in MODELS.items()},
@@ -26,6 +27,7 @@ def inventory() -> dict[str, Any]:
             name: {"says": scenario.says, "devices": [device.name for device in scenario.devices]}
             for name, scenario in SCENARIOS.items()
         },
+        "scenes": {name: {"says": programme.says} for name, programme in PROGRAMMES.items()},
     }
 
 

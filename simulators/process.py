@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from simulators.build import Journals, build, check, link_path
+from simulators.build import Journals, Scheduled, build, check, link_path
 from simulators.control import ControlServer, Refusal, Request, socket_path
 from simulators.faults import CORRUPTION, DRIFT, DROP, FAULTS, Active, Faults
 from simulators.rdm6300 import CardReader
-from simulators.spec import NETWORKED, DeviceSpec, Ready
+from simulators.spec import CAMERA_URLS, NETWORKED, DeviceSpec, Ready
 from telemetry.counters import Counters
 from telemetry.errors import ConfigError, Problem
 
@@ -51,7 +51,7 @@ class Hand:
             self._faults.clear(request.fault or None)
         elif request.op == "present":
             return {"n": self._present(request), **self._state()}
-        elif request.op == "start" and isinstance(self._device, CardReader):
+        elif request.op == "start" and isinstance(self._device, Scheduled):
             self._device.begin()
         return self._state()
 
@@ -170,6 +170,7 @@ async def _until(stop: asyncio.Event, seconds: float) -> NoReturn:
 
 def _ready(spec: DeviceSpec, device: Device, control: Path, link: Path) -> Ready:
     networked = spec.kind in NETWORKED
+    scheme, path = CAMERA_URLS[spec.capture]
     return Ready(
         kind=spec.kind,
         name=spec.name,
@@ -180,6 +181,7 @@ def _ready(spec: DeviceSpec, device: Device, control: Path, link: Path) -> Ready
         link="" if networked else str(link),
         host=spec.host if networked else "",
         port=int(device.endpoint.rpartition(":")[2]) if networked else 0,
+        url=f"{scheme}://{device.endpoint}{path}" if spec.kind == "camera" else "",
     )
 
 

@@ -6,21 +6,33 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from simulators.camera_auth import Algorithm
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Kind = Literal["rdm6300", "modbus-rtu", "modbus-tcp", "ble-bands"]
+Kind = Literal["rdm6300", "modbus-rtu", "modbus-tcp", "ble-bands", "camera"]
 
 KINDS: Final[dict[str, str]] = {
     "rdm6300": "125 kHz card reader on a serial line: 14-byte frames, every 65 ms while a card lies there",
     "modbus-rtu": "sensors on one RS-485 bus: many units, silent where there is none",
     "modbus-tcp": "a sensor box on the network: MBAP, several requests at once, few connections",
     "ble-bands": "heart-rate bands around a virtual Bluetooth adapter: adverts and GATT; HCI over TCP (extra ble-sim)",
+    "camera": "a camera in front of a class: RTSP (H.264), motion JPEG or snapshots (extra camera-sim)",
 }
 
 
-NETWORKED: Final = ("modbus-tcp", "ble-bands")
+NETWORKED: Final = ("modbus-tcp", "ble-bands", "camera")
 """Kinds that are reached by an address, not by a port."""
+
+Capture = Literal["rtsp", "mjpeg", "snapshot"]
+
+CAMERA_URLS: Final[dict[Capture, tuple[str, str]]] = {
+    "rtsp": ("rtsp", "/stream"),
+    "mjpeg": ("http", "/mjpeg"),
+    "snapshot": ("http", "/snapshot.jpg"),
+}
+"""Scheme and path of each kind of camera."""
 
 
 class UnitSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +55,7 @@ def default_units(kind: str, name: str, *, units: Sequence[int], model: str = ""
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One device process: a card reader, an RS-485 bus with its units, a TCP box, or a radio with its bands."""
+    """One device process: a card reader, an RS-485 bus with its units, a TCP box, a radio, a camera."""
 
     kind: Kind
     name: str
@@ -79,8 +91,22 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     band_format: Literal["heart_rate_service", "mi_band"] = "heart_rate_service"
     period_s: float = 1.0
     """Between two measurements of a band."""
+    capture: Capture = "rtsp"
+    """How a camera's pictures are had."""
+    scene: str = "lesson"
+    """Key of `camera_scenes.PROGRAMMES`."""
+    scene_s: float = 6.0
+    """How long a camera shows each scene."""
+    fps: int = 5
+    username: str = ""
+    """Empty: a camera asks for no password."""
+    password: str = ""
+    digest: Algorithm = "MD5"
+    """What a camera's login is hashed with."""
+    offers_audio: bool = False
+    """The camera (rtsp) offers sound too; the journal tells of each client that sets it up."""
     hold: bool = False
-    """Play the card schedule only when the control socket says `start`."""
+    """Play the card schedule, or let the bands speak, only when the control socket says `start`."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -96,3 +122,5 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     link: str = ""
     host: str = ""
     port: int = 0
+    url: str = ""
+    """Of a camera; name and password are not in it."""

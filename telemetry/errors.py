@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from telemetry.sample import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +34,15 @@ class ConfigError(CampusError):
 
 
 class DeviceUnavailable(CampusError):
-    """The device or its link does not answer: back off and try again."""
+    """The device or its link does not answer: back off and try again.
 
-    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+    `reason` says why the reading's points are bad, where the driver knows better than "timeout".
+    """
+
+    def __init__(self, message: str, *, timed_out: bool = False, reason: Reason | None = None) -> None:
         super().__init__(message)
         self.timed_out = timed_out
+        self.reason = reason
 
 
 class AuthError(CampusError):

@@ -52,6 +52,7 @@ QUANTITIES: Final[dict[str, Quantity]] = {
         _float("battery", "%EL"),
         _float("people", "count"),
         _float("counter", "count"),
+        _float("brightness", "/"),
         _float("duration", "s"),
         _float("memory", "By"),
         Quantity(name="presence", unit="", kind=Kind.BOOL),

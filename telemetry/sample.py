@@ -21,6 +21,8 @@ class Reason(StrEnum):
     CLOCK_UNSYNCED = "clock_unsynced"
     SENSOR_FAULT = "sensor_fault"
     WARMING_UP = "warming_up"
+    DARK = "dark"
+    """A camera saw too little light to tell what is there."""
 
 
 class Quality(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,9 @@ from tests.coverage_report import not_covered, require_server
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+# Before any test imports onnxruntime, which would tell its maker about this machine.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _BEFORE = pytest.StashKey[leaks.Before]()
 _LEFT_BY_WORKERS = pytest.StashKey[list[str]]()

@@ -16,6 +16,8 @@ PACKAGES = {
     "mosquitto_pub": "mosquitto-clients",
     "mosquitto_sub": "mosquitto-clients",
     "influxd": "influxdb",
+    "victoria-metrics": "victoria-metrics",
+    "chromium": "chromium",
     "systemd-analyze": "systemd",
 }
 """Program → Debian package; tools/servers.sh installs them."""

@@ -1,4 +1,4 @@
-"""Real servers for tests: mosquitto and influxd on free loopback ports, started, waited for, stopped."""
+"""Real servers for tests on free loopback ports, started, waited for, stopped: mosquitto, influxd, victoria-metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -168,3 +168,31 @@ def make_influxd(tmp_path: Path) -> Iterator[MakeServer]:
 def influxd(make_influxd: MakeServer) -> Server:
     """An InfluxDB 1.x on IPv6 loopback without authentication."""
     return make_influxd()
+
+
+@pytest.fixture
+def make_victoria_metrics(tmp_path: Path) -> Iterator[MakeServer]:
+    """A function that starts a VictoriaMetrics that keeps all times: `make(host=…, extra=flags)`."""
+    program = require_server("victoria-metrics")
+    servers: list[Server] = []
+
+    def make(*, host: str = "::1", extra: Sequence[str] = ()) -> Server:
+        folder = tmp_path / f"victoria-metrics-{len(servers)}"
+        folder.mkdir()
+        port = free_port(host)
+        command = [program, f"-storageDataPath={folder}/data", "-retentionPeriod=100y", "-memory.allowedPercent=10"]
+        command += [f"-httpListenAddr={f'[{host}]' if ':' in host else host}:{port}", "-enableTCP6", *extra]
+        server = Server(command=command, host=host, port=port, folder=folder)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def victoria_metrics(make_victoria_metrics: MakeServer) -> Server:
+    """A VictoriaMetrics on IPv6 loopback without authentication."""
+    return make_victoria_metrics()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from telemetry.errors import Problem
+from telemetry.errors import Problem, StoreBusy
 from telemetry.sample import PERSON_CLASSES, DataClass
 
 if TYPE_CHECKING:
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 """A row as it is read: `time_ns`, then tags, then fields, flat."""
+
+
+class StoreAbsent(StoreBusy):
+    """Nothing has been stored there yet, or the path is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +96,8 @@ class Store(Protocol):
         """Return the selected rows by time."""
         ...
 
-    async def latest(self, measurement: str) -> list[Record]:
-        """Return the newest row of each series."""
+    async def latest(self, measurement: str, *, since_ns: int | None = None) -> list[Record]:
+        """Return the newest row of each series that has one since then; unbounded, an InfluxDB reads all shards."""
         ...
 
     async def delete_subject(self, subject: str) -> int:
@@ -115,8 +119,9 @@ class Store(Protocol):
 
 def refusal(store: Store, data_class: DataClass, reason: str) -> Problem:
     """Return why a store must not get a class, as a problem to show."""
+    mirror = "" if store.capabilities.durable else ", and name this one in store.mirrors"
     return Problem(
         where=f"store {store.name}",
         what=f"cannot keep class {data_class}: {reason}",
-        mend=f"set store.routes.{data_class} to a store that can, such as sqlite:///path",
+        mend=f"set store.routes.{data_class} to a store that can, such as sqlite:///path{mirror}",
     )

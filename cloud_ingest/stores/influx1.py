@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Final
 
 from cloud_ingest.stores.base import Capabilities, Outcome, Record, Selection
-from cloud_ingest.stores.influx_http import InfluxHttp
+from cloud_ingest.stores.influx_http import InfluxHttp, login
 from cloud_ingest.stores.influxql import (
     SUBJECTS,
     identifier,
@@ -33,11 +32,7 @@ class Influx1Store:
     def __init__(self, address: StoreAddress) -> None:
         self._address = address
         self._database = address.path[0]
-        headers = {}
-        if address.user:
-            login = base64.b64encode(f"{address.user}:{address.secret}".encode()).decode()
-            headers["Authorization"] = f"Basic {login}"
-        self._http = InfluxHttp(address, headers)
+        self._http = InfluxHttp(address, login(address))
 
     @property
     def name(self) -> str:
@@ -86,9 +81,9 @@ class Influx1Store:
         result = await self._http.influxql(select_text(selection), self._params)
         return to_records(result, means=selection.every_ns is not None)
 
-    async def latest(self, measurement: str) -> list[Record]:
-        """Return the newest row of each series."""
-        text = latest_text(measurement)
+    async def latest(self, measurement: str, *, since_ns: int | None = None) -> list[Record]:
+        """Return the newest row of each series that has one since then."""
+        text = latest_text(measurement, since_ns)
         return to_records(await self._http.influxql(text, self._params))
 
     async def delete_subject(self, subject: str) -> int:

@@ -92,9 +92,9 @@ class Influx2Store:
         """Return the selected rows by time."""
         return to_records(await self._ask(select_text(selection)), means=selection.every_ns is not None)
 
-    async def latest(self, measurement: str) -> list[Record]:
-        """Return the newest row of each series."""
-        return to_records(await self._ask(latest_text(measurement)))
+    async def latest(self, measurement: str, *, since_ns: int | None = None) -> list[Record]:
+        """Return the newest row of each series that has one since then."""
+        return to_records(await self._ask(latest_text(measurement, since_ns)))
 
     async def delete_subject(self, subject: str) -> int:
         """Delete a subject's points and make sure that none is left. Raises ConfigError where the server cannot."""

@@ -1,13 +1,15 @@
-"""HTTP to an InfluxDB: one session, gzip bodies, deadlines; status codes become our errors here and nowhere else."""
+"""HTTP to an InfluxDB, or what takes its lines: one session, gzip, deadlines; status codes become our errors here."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import ipaddress
 import json
 import math
 import re
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from io import BytesIO
@@ -20,7 +22,7 @@ from cloud_ingest.line_protocol import LineEncoder
 from telemetry.errors import AuthError, StoreBusy, StoreRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from cloud_ingest.addresses import StoreAddress
     from cloud_ingest.series import Row
@@ -86,7 +88,7 @@ class Answer:
 
 
 class InfluxHttp:
-    """A connection to one InfluxDB server. Raises StoreBusy when it does not answer."""
+    """A connection to one server. Raises StoreBusy when it does not answer."""
 
     def __init__(self, address: StoreAddress, headers: Mapping[str, str]) -> None:
         self.name = address.name
@@ -108,6 +110,29 @@ class InfluxHttp:
         deadline_s: float = WRITE_S,
     ) -> Answer:
         """Return the answer, whatever its status."""
+        body = None if data is None else BytesIO(data)
+        exchange = self._exchange(method, path, deadline_s, params=params, data=body, json=document, headers=headers)
+        async with exchange as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def read_lines(self, path: str, params: Mapping[str, str], take: Callable[[bytes], None]) -> None:
+        """Hand each line of a long answer to `take` without ever holding all of it. Raises what `error_of` says."""
+        async with self._exchange("GET", path, QUERY_S, params=params) as response:
+            if response.status != HTTPStatus.OK:
+                raise self.error_of(Answer(response.status, response.headers, await response.read()))
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    take(line)
+            if rest:
+                take(rest)
+
+    @asynccontextmanager
+    async def _exchange(
+        self, method: str, path: str, deadline_s: float, **request: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request; within the deadline also its answer must be read."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_connect=_CONNECT_S)
             self._session = aiohttp.ClientSession(
@@ -116,17 +141,9 @@ class InfluxHttp:
         try:
             async with (
                 asyncio.timeout(deadline_s),
-                self._session.request(
-                    method,
-                    path,
-                    params=params,
-                    data=None if data is None else BytesIO(data),
-                    json=document,
-                    headers=headers,
-                    allow_redirects=False,
-                ) as response,
+                self._session.request(method, path, allow_redirects=False, **request) as response,
             ):
-                return Answer(response.status, response.headers, await response.read())
+                yield response
         except TimeoutError as error:
             raise StoreBusy(f"{self.name} did not answer in time", retry_after_s=_RETRY_S) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -185,6 +202,14 @@ class InfluxHttp:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+def login(address: StoreAddress) -> dict[str, str]:
+    """Return the header of user and password; none without a user."""
+    if not address.user:
+        return {}
+    pair = base64.b64encode(f"{address.user}:{address.secret}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
 
 
 def _shown(text: str) -> str:

@@ -40,9 +40,10 @@ def select_text(selection: Selection) -> str:
     return f"SELECT {columns} FROM {identifier(selection.measurement)}{where} GROUP BY {group}{fill}"  # noqa: S608 - quoted
 
 
-def latest_text(measurement: str) -> str:
-    """Return the SELECT of each series' newest row."""
-    return f"SELECT * FROM {identifier(measurement)} GROUP BY * ORDER BY time DESC LIMIT 1"  # noqa: S608 - quoted
+def latest_text(measurement: str, since_ns: int | None = None) -> str:
+    """Return the SELECT of each series' newest row; a bound spares the server a cursor into every older shard."""
+    where = "" if since_ns is None else f" WHERE time >= {since_ns}"
+    return f"SELECT * FROM {identifier(measurement)}{where} GROUP BY * ORDER BY time DESC LIMIT 1"  # noqa: S608 - quoted
 
 
 def subject_text(measurement: str, subject: str) -> str:

@@ -28,6 +28,10 @@ def open_store(url: str) -> Store:
         from cloud_ingest.stores.influx1 import Influx1Store  # noqa: PLC0415
 
         return Influx1Store(address)
+    if address.kind == "victoriametrics":
+        from cloud_ingest.stores.victoria_metrics import VictoriaMetricsStore  # noqa: PLC0415
+
+        return VictoriaMetricsStore(address)
     from cloud_ingest.stores.influx2 import Influx2Store  # noqa: PLC0415
 
     return Influx2Store(address)

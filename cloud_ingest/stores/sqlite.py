@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from cloud_ingest.private import create_private, identity
-from cloud_ingest.stores.base import Capabilities, Outcome, Record, Selection
+from cloud_ingest.stores.base import Capabilities, Outcome, Record, Selection, StoreAbsent
 from cloud_ingest.stores.sqlite_read import latest, select
 from telemetry.errors import ConfigError, Problem, StoreBusy
 
@@ -89,9 +89,9 @@ class SqliteStore:
         """Return the selected rows by time."""
         return await self._in_reader(lambda db: select(db, selection))
 
-    async def latest(self, measurement: str) -> list[Record]:
-        """Return the newest row of each series."""
-        return await self._in_reader(lambda db: latest(db, measurement))
+    async def latest(self, measurement: str, *, since_ns: int | None = None) -> list[Record]:
+        """Return the newest row of each series that has one since then."""
+        return await self._in_reader(lambda db: latest(db, measurement, since_ns))
 
     async def delete_subject(self, subject: str) -> int:
         """Delete a subject's rows, overwriting them in the file; returns how many series there were."""
@@ -132,7 +132,7 @@ class SqliteStore:
             # The parameter `mode=ro` is what keeps a reader from creating a file by a mistyped path.
             if not self._path.is_file():
                 mend = "correct the path, or start `cloud-ingest run` with it"
-                raise StoreBusy(f"{self.name} does not exist → {mend}", retry_after_s=5.0)
+                raise StoreAbsent(f"{self.name} does not exist → {mend}", retry_after_s=5.0)
             address = f"{self._path.absolute().as_uri()}?mode=ro"
             with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S)) as db:
                 return work(db)

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 _FIRST: Final = -(1 << 63)
 _LAST: Final = (1 << 63) - 1
 _RAW: Final = "SELECT time_ns, field, value FROM value WHERE series = ? AND time_ns >= ? AND time_ns < ?"
+# The bound stands inside: outside it, the planner would read all rows since then instead of one.
+_NEWEST: Final = """
+SELECT time_ns, field, value FROM value WHERE series = :series
+AND time_ns = (SELECT max(time_ns) FROM value WHERE series = :series AND time_ns >= :since)
+"""
 # Floor also for times before 1970, as InfluxDB does.
 _MEANS: Final = """
 SELECT time_ns - ((time_ns % :every) + :every) % :every AS bucket, field, avg(value) FROM value
@@ -46,19 +51,16 @@ def select(db: sqlite3.Connection, selection: Selection) -> list[Record]:
     return records
 
 
-def latest(db: sqlite3.Connection, measurement: str) -> list[Record]:
-    """Return the newest row of each series."""
+def latest(db: sqlite3.Connection, measurement: str, since_ns: int | None = None) -> list[Record]:
+    """Return the newest row of each series that has one since then: one step into the primary key for each."""
+    since = _FIRST if since_ns is None else since_ns
     kinds = {
         number: (name, kind)
         for number, name, kind in db.execute("SELECT id, name, kind FROM field WHERE measurement = ?", (measurement,))
     }
     records: list[Record] = []
     for series, tags in db.execute("SELECT id, tags FROM series WHERE measurement = ?", (measurement,)).fetchall():
-        cells = db.execute(
-            "SELECT time_ns, field, value FROM value WHERE series = :s"
-            " AND time_ns = (SELECT max(time_ns) FROM value WHERE series = :s)",
-            {"s": series},
-        )
+        cells = db.execute(_NEWEST, {"series": series, "since": since})
         records.extend(_rows(cells, msgspec.json.decode(tags), kinds))
     return records
 

@@ -6,10 +6,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from telemetry.crowd import told
+
 MAX_BANDS: Final = 1000
 """Anybody can send made-up ids: beyond so many the one that was silent for longest is forgotten, and counted."""
-FEW: Final = 4
-"""One to four are one number: fewer would point at persons."""
 
 
 @dataclass(slots=True)
@@ -47,4 +47,4 @@ class Census:
         """Return how many bands were heard within `within_s`, and forget the others; 1 to 4 are told as 4."""
         for band in [band for band, heard in self._heard.items() if now_s - heard.at_s > within_s]:
             del self._heard[band]
-        return max(FEW, len(self._heard)) if self._heard else 0
+        return told(len(self._heard))

@@ -64,11 +64,11 @@ class BleHeartRateDriver:
     async def samples(self) -> AsyncIterator[Sample]:
         """Yield a Sample per reading of a bound band. Raises DeviceUnavailable or AuthError if the adapter is lost."""
         loop = asyncio.get_running_loop()
-        self._counted_s = loop.time()
         async with (
             self._link.subscribed(self._wants, self._context.now_ns) as adverts,
             self._source(adverts) as read,
         ):
+            self._counted_s = loop.time()
             while True:
                 try:
                     async with asyncio.timeout_at(self._counted_s + self._options.seen_every_s):

@@ -86,11 +86,11 @@ class BluetoothLink:
         subscription = Subscription(
             name=self.name, wants=wants, tend=self._tend, patience_s=self._patience_s, counters=self._counters
         )
-        async with self._lock:
-            if self._scanner is None:
-                await self._start()
-            self._subscriptions[subscription] = now_ns
         try:
+            async with self._lock:
+                self._subscriptions[subscription] = now_ns  # first: the scanner may hear something as it starts
+                if self._scanner is None:
+                    await self._start()
             yield subscription
         finally:
             self._subscriptions.pop(subscription, None)
@@ -120,6 +120,8 @@ class BluetoothLink:
             await self._close_backend()
 
     def _patience_s(self) -> float:
+        if self._scanner is None:  # whoever tended it was cancelled half-way
+            return 0.01
         return max(0.01, self._due_s - asyncio.get_running_loop().time())
 
     def _sign_of_life(self) -> None:

@@ -139,12 +139,15 @@ class BumbleScanner(BaseBleakScanner):
     async def stop(self) -> None:
         """Stop scanning."""
         device, self._scanning = self._scanning, None
-        if device is not None:
+        if device is None:
+            return
+        try:
+            if not self._radio.lost:
+                with translated():
+                    await device.stop_scanning()
+        finally:
+            # Not before: an adapter that hung and is well again is heard although it never answered.
             device.remove_listener(Device.EVENT_ADVERTISEMENT, self._heard)
-            if self._radio.lost:
-                return
-            with translated():
-                await device.stop_scanning()
 
     def _heard(self, advertisement: Any) -> None:
         name, tx_power = None, None

@@ -99,7 +99,7 @@ def _link_lost(error: Exception) -> bool:
 
 def _failed(context: DeviceContext, error: DeviceUnavailable | ProtocolError) -> Sample:
     """Return a sample whose points are all bad: the gap is on record with its reason."""
-    reason = Reason.DECODE if isinstance(error, ProtocolError) else Reason.TIMEOUT
+    reason = Reason.DECODE if isinstance(error, ProtocolError) else error.reason or Reason.TIMEOUT
     return Sample(
         device=context.device,
         acquired_at_ns=context.now_ns(),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -31,7 +34,10 @@ RED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 69
 INTERRUPTED: Final = 130
+CONSOLE_LISTEN: Final = "127.0.0.1:8080"
 _REFRESH_S: Final = 1.0
+_DISPLAYS: Final = ("DISPLAY", "WAYLAND_DISPLAY")
+"""Where there is none, a browser cannot be opened: the address is printed all the same."""
 
 
 def demo(
@@ -45,6 +51,17 @@ def demo(
     store: Annotated[
         str | None, typer.Option(help="Store, such as influx1://[::1]:8086/campus; default: SQLite in the data folder.")
     ] = None,
+    scenario: Annotated[str, typer.Option(help="school, or classroom: the same without bands and cameras.")] = "school",
+    vitals: Annotated[
+        bool,
+        typer.Option("--vitals/--no-vitals", help="Whether the policy lets heart rates out, of those who consent."),
+    ] = True,
+    console: Annotated[
+        bool, typer.Option("--console/--no-console", help="Whether to serve the web console while it runs.")
+    ] = True,
+    console_listen: Annotated[
+        str, typer.Option(help="HOST:PORT of the console; when it is taken, another port is used.")
+    ] = CONSOLE_LISTEN,
     seed: Annotated[int, typer.Option(help="The same seed gives the same plan, byte for byte.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but problems.")] = False,
     sabotage: Annotated[
@@ -53,19 +70,19 @@ def demo(
     mqtt_protocol: Annotated[str, typer.Option(help="auto, 5 or 3.1.1.")] = "auto",
 ) -> None:
     """Run the whole path as processes; exit 0 only if nothing was lost, duplicated, altered or leaked."""
-    console = Console()
+    terminal = Console()
     folder = Path(tempfile.mkdtemp(prefix="campus-demo-")) if data is None else data
     try:
         _check_folder(folder)
         options = DemoOptions(
-            data=folder.absolute(), seconds=seconds, mqtt=mqtt, store=store, seed=seed, sabotage=sabotage,
-            protocol=mqtt_protocol,
+            data=folder.absolute(), seconds=seconds, scenario=scenario, vitals=vitals, mqtt=mqtt, store=store,
+            console=_free(console_listen) if console else None, seed=seed, sabotage=sabotage, protocol=mqtt_protocol,
         )  # fmt: skip
         options.check()
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(USAGE) from error
-    code = _run(options, report, console, quiet=quiet)
+    code = _run(options, report, terminal, quiet=quiet)
     if data is None:
         if code in {OK, INTERRUPTED}:
             shutil.rmtree(folder, ignore_errors=True)
@@ -125,9 +142,31 @@ async def _play(options: DemoOptions, console: Console, *, quiet: bool) -> Repor
 
 
 async def _show(screen: Live, running: Demo) -> None:
+    shown = False
     while True:
         screen.update(live(running), refresh=True)
+        if running.console_url is not None and not shown:
+            shown = True
+            screen.console.print(f"console: {running.console_url}")
+            if screen.console.is_terminal and any(os.environ.get(name) for name in _DISPLAYS):
+                await asyncio.to_thread(webbrowser.open, running.console_url)
         await asyncio.sleep(_REFRESH_S)
+
+
+def _free(listen: str) -> str:
+    """Return `listen`, or the same host with a free port if that one is taken."""
+    host, _, port = listen.rpartition(":")
+    try:
+        family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), int(port)))
+    except OSError:
+        return f"{host}:0"
+    except (ValueError, OverflowError) as error:
+        what = f"{listen!r} is not HOST:PORT"
+        raise ConfigError([Problem(where="--console-listen", what=what, mend="such as 127.0.0.1:8080")]) from error
+    return listen
 
 
 def _without_secret(text: str, options: DemoOptions) -> str:

@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulators.demo import truth
 from simulators.demo.programs import program
+from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, OCCUPANCY, VITALS
 from simulators.demo.verdict_attendance import judge_attendance
 from simulators.demo.verdict_environment import judge_environment
+from simulators.demo.verdict_occupancy import PEOPLE, judge_occupancy
+from simulators.demo.verdict_vitals import judge_vitals
 from telemetry.errors import CampusError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from simulators.demo.config import Site
+    from simulators.demo.scene import Scene
     from simulators.demo.verdict import Conditions, Family, Row
 
 MEASUREMENTS: Final = ("environment", "attendance", "gateway", "energy", "occupancy", "lesson", "vitals")
-"""All there are: the first two are compared, all are searched for leaks."""
+"""All there are: all are searched for leaks."""
 _QUERY_S: Final = 30.0
 
 
@@ -33,18 +37,12 @@ class QueryFailed(CampusError):
 class Comparison:
     """What became of what was said, by family."""
 
-    environment: Family
-    attendance: Family
-
-    @property
-    def families(self) -> dict[str, Family]:
-        """The families by name."""
-        return {"attendance": self.attendance, "environment": self.environment}
+    families: Mapping[str, Family]
 
     @property
     def broken(self) -> int:
         """How much of it breaks the promise, or has not arrived yet."""
-        return self.environment.broken + self.attendance.broken
+        return sum(family.broken for family in self.families.values())
 
 
 async def query(store: str, measurement: str, site: str, *, env: Mapping[str, str]) -> list[Row]:
@@ -88,10 +86,39 @@ async def queries(store: str, measurements: Sequence[str], site: str, *, env: Ma
     return rows
 
 
-async def compare(said: Path, site: Site, *, store: str, conditions: Conditions, env: Mapping[str, str]) -> Comparison:
-    """Read journals and store, and judge. Raises QueryFailed."""
-    environment, attendance = await queries(store, MEASUREMENTS[:2], site.name, env=env)
-    return Comparison(
-        environment=judge_environment(truth.readings(said), environment, conditions),
-        attendance=judge_attendance(truth.taps(said, site.handle), attendance, conditions),
-    )
+def _occupancy(said: Path, agent: Path, scene: Scene, rows: list[Row], conditions: Conditions) -> Family:
+    shown, sounds = truth.shown(said, scene)
+    looks = truth.looks(agent, scene)
+    family = judge_occupancy(looks, shown, rows, conditions)
+    if not family.broken:
+        family.truths = len({look.values[PEOPLE] for look in looks if PEOPLE in look.values})
+    if sounds:
+        family.leaked += sounds
+        family.note(f"a camera's sound was set up {sounds} times")
+    return family
+
+
+async def compare(
+    said: Path,
+    agent: Path,
+    scene: Scene,
+    site: Site,
+    *,
+    store: str,
+    conditions: Conditions,
+    vitals: bool,
+    env: Mapping[str, str],
+) -> Comparison:
+    """Read journals and store, and judge. Raises QueryFailed.
+
+    `agent`: folder of the agent's files. `vitals`: the policy has a rule for them.
+    """
+    names = scene.families
+    rows = dict(zip(names, await queries(store, names, site.name, env=env), strict=True))
+    judges: dict[str, Callable[[list[Row]], Family]] = {
+        ATTENDANCE: lambda rows: judge_attendance(truth.taps(said, scene, site.card), rows, conditions),
+        ENVIRONMENT: lambda rows: judge_environment(truth.readings(said, scene), rows, conditions),
+        VITALS: lambda rows: judge_vitals(truth.beats(said, scene, site.band), rows, conditions, closed=not vitals),
+        OCCUPANCY: lambda rows: _occupancy(said, agent, scene, rows, conditions),
+    }
+    return Comparison(families={name: judges[name](rows[name]) for name in names})

@@ -1,4 +1,4 @@
-"""The files that agent and ingest are given: settings, key and signed documents, from the classroom's table."""
+"""The files that agent and ingest are given: settings, keys, signed documents and bands, from the scene."""
 
 from __future__ import annotations
 
@@ -9,62 +9,95 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from simulators.demo.classroom import SCENE, cards, refusing
 from simulators.demo.handles import handle, subkey
 from simulators.demo.officer import new_officer
 from simulators.demo.options import WINDOW_S
+from simulators.demo.scene import OCCUPANCY, VITALS
+from simulators.scenario import CAMERA_USER, camera_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from simulators.demo.scene import Scene
+    from simulators.scenario import SceneDevice
+
 GATEWAY: Final = "gw-101"
 SCHOOL_YEAR: Final = "2026-2027"
-PURPOSE: Final = "attendance"
+ATTENDANCE: Final = "attendance"
+LESSON: Final = "pe_lesson"
 HEALTH_S: Final = 1.0
+OCCUPANCY_PURPOSE: Final = "occupancy"
+SECRETS: Final = ".password"
+"""Ending of the files with the cameras' passwords."""
+RECORDS: Final = "records"
+"""Folder of what left the cameras' workers, as the agent kept it for an audit."""
+BINDINGS: Final = "bindings"
+"""Folder of the lists of bound bands, one a radio: what the agent is given, so not what it may let out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One run's school: a name of its own, so that a shared broker or store cannot mix runs, and a demo key."""
+    """One run's school: a name of its own, so that a shared broker or store cannot mix runs, and demo keys."""
 
     name: str
-    seed: int
-    key: bytes
-    """Subkey for attendance; the master key was thrown away."""
+    keys: Mapping[str, bytes]
+    """Purpose → subkey; the master key was thrown away."""
 
-    def handle(self, card: str) -> str:
-        """Return the pseudonym under which the card's holder is stored."""
-        return handle(self.key, kind="card", identifier=card)
+    def card(self, card: str) -> str:
+        """Return the pseudonym under which a card's holder is stored."""
+        return handle(self.keys[ATTENDANCE], kind="card", identifier=card)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Where a device process can be reached: a serial port's stable path, or host and port."""
-
-    path: str = ""
-    host: str = ""
-    port: int = 0
+    def band(self, identifier: str) -> str:
+        """Return the pseudonym under which a band's wearer is stored."""
+        return handle(self.keys[LESSON], kind="band", identifier=identifier)
 
 
 def new_site(seed: int) -> Site:
     """Return a fresh site for one run."""
     name = f"demo-{seed}-{secrets.token_hex(3)}"
     master = secrets.token_bytes(32)
-    return Site(name=name, seed=seed, key=subkey(master, site=name, school_year=SCHOOL_YEAR, purpose=PURPOSE))
+    keys = {
+        purpose: subkey(master, site=name, school_year=SCHOOL_YEAR, purpose=purpose) for purpose in (ATTENDANCE, LESSON)
+    }
+    return Site(name=name, keys=keys)
 
 
-def write_agent(folder: Path, site: Site, *, mqtt: str, protocol: str, endpoints: Mapping[str, Endpoint]) -> Path:
-    """Write agent.toml, keys.toml, officer.pub and the signed documents below `folder`; return the first."""
+def link_settings(device: SceneDevice, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the agent reaches the process of `device`, from the process's answer when it was ready."""
+    match device.kind:
+        case "camera":
+            return {"kind": "camera", "url": answer["url"], "capture": device.capture, "username": CAMERA_USER}
+        case "modbus-tcp":
+            return {"kind": "tcp", "host": answer["host"], "port": answer["port"]}
+        case "ble-bands":
+            return {"kind": "bluetooth", "hci": answer["endpoint"]}
+        case _:
+            return {"kind": "serial", "path": answer["link"], "baudrate": 9600}
+
+
+def write_agent(
+    folder: Path,
+    scene: Scene,
+    site: Site,
+    *,
+    mqtt: str,
+    protocol: str,
+    links: Mapping[str, Mapping[str, Any]],
+    vitals: bool = True,
+) -> Path:
+    """Write agent.toml, keys, signed documents and what links and devices name below `folder`; return the first.
+
+    `links`: name → its settings. Without `vitals` the policy has no rule for them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    keys, officer, now = folder / "keys.toml", new_officer(), datetime.now(UTC)
+    keys, officer = folder / "keys.toml", new_officer()
     write_private(keys, key_file(site))
     write_private(folder / "officer.pub", officer.public_line)
-    documents = {"policy": policy_file(site, now=now), "consents": consents_file(site, now=now)}
-    for name, text in documents.items():
-        write_private(folder / f"{name}.toml", officer.sign(text))
     privacy = {"key_file": str(keys), "trusted_keys": [str(folder / "officer.pub")]}
-    privacy |= {f"{name}_file": str(folder / f"{name}.toml") for name in documents}
+    for name, text in documents(scene, site, now=datetime.now(UTC), vitals=vitals).items():
+        write_private(folder / f"{name}.toml", officer.sign(text))
+        privacy[f"{name}_file"] = str(folder / f"{name}.toml")
     tables: list[tuple[str, dict[str, Any]]] = [
         ("", {"site": site.name, "gateway": GATEWAY, "simulated": True, "window_s": WINDOW_S}),
         ("[mqtt]", {"url": mqtt, "protocol": protocol}),
@@ -74,16 +107,43 @@ def write_agent(folder: Path, site: Site, *, mqtt: str, protocol: str, endpoints
         ("[clock]", {"assume_synced": True}),
         ("[health]", {"period_s": HEALTH_S}),
     ]
-    for name, endpoint in endpoints.items():
-        serial = {"kind": "serial", "path": endpoint.path, "baudrate": 9600}
-        tcp = {"kind": "tcp", "host": endpoint.host, "port": endpoint.port}
-        tables.append(("[[link]]", {"name": name} | (serial if endpoint.path else tcp)))
-    for device in SCENE.devices:
+    cameras = {device.link: device.name for device in scene.scenario.devices if device.kind == "camera"}
+    for name, settings in links.items():
+        password = {"password_file": _password_file(folder, scene, cameras[name])} if name in cameras else {}
+        tables.append(("[[link]]", {"name": name, **settings, **password}))
+    for device in scene.scenario.devices:
         told = {"name": device.name, "room": device.room, "profile": device.profile, "link": device.link}
-        tables.append(("[[device]]", told | ({"options": dict(device.options)} if device.options else {})))
+        options = _options(folder, scene, device)
+        tables.append(("[[device]]", told | ({"options": options} if options else {})))
     path = folder / "agent.toml"
     write_private(path, toml(tables))
     return path
+
+
+def _options(folder: Path, scene: Scene, device: SceneDevice) -> dict[str, Any]:
+    """Return the device's options, and write the files that they name."""
+    options: dict[str, Any] = dict(device.options)
+    if device.kind == "ble-bands":
+        path = folder / BINDINGS / f"{device.name}.toml"
+        path.parent.mkdir(exist_ok=True)
+        bound = [wearer.identifier for wearer in scene.wearers[device.name] if wearer.bound]
+        write_private(path, toml([("", {"schema": "campus.bands/1", "bound": bound})]))
+        options["bindings_file"] = str(path)
+    if device.kind == "camera":
+        options["records_file"] = str(records_file(folder, device.name))
+        records_file(folder, device.name).parent.mkdir(exist_ok=True)
+    return options
+
+
+def records_file(folder: Path, camera: str) -> Path:
+    """Return where the agent whose files are in `folder` keeps what left the camera's worker."""
+    return folder / RECORDS / f"{camera}.jsonl"
+
+
+def _password_file(folder: Path, scene: Scene, camera: str) -> str:
+    path = folder / f"{camera}{SECRETS}"
+    write_private(path, camera_password(scene.seed, camera) + "\n")
+    return str(path)
 
 
 def write_ingest(folder: Path, site: Site, *, mqtt: str, protocol: str, store: str) -> Path:
@@ -104,23 +164,47 @@ def key_file(site: Site) -> str:
     head = {
         "schema": "campus.gateway-keys/1", "site": site.name, "school_year": SCHOOL_YEAR, "simulated": True
     }  # fmt: skip
-    return toml([("", head), ("[keys]", {PURPOSE: site.key.hex()})])
+    return toml([("", head), ("[keys]", {purpose: key.hex() for purpose, key in site.keys.items()})])
 
 
-def policy_file(site: Site, *, now: datetime) -> str:
-    """Return the text of the policy, not yet signed: attendance may leave, with consent."""
+def documents(scene: Scene, site: Site, *, now: datetime, vitals: bool) -> dict[str, str]:
+    """Return the texts of policy and consents by name, not yet signed: everybody consents but those who refuse."""
+    return {"policy": _policy(scene, site, now=now, vitals=vitals), "consents": _consents(scene, site, now=now)}
+
+
+def _policy(scene: Scene, site: Site, *, now: datetime, vitals: bool) -> str:
     day = timedelta(days=1)
     head = _head("policy/2", site, now) | {"valid_from": now - day, "valid_until": now + day}
-    purpose = {"name": PURPOSE, "basis": "consent", "zh": "考勤", "en": "who came"}
-    rule = {"class": "personal", "purpose": PURPOSE, "distance": "school", "consent": True, "retention_days": 180}
-    return toml([("", head), ("[[purpose]]", purpose), ("[[rule]]", rule)])
+    purposes = [{"name": ATTENDANCE, "basis": "consent", "zh": "考勤", "en": "who came"}]
+    rules = [_rule("personal", ATTENDANCE, consent=True)]
+    if VITALS in scene.families:
+        purposes.append({"name": LESSON, "basis": "consent", "zh": "体育课", "en": "PE lessons"})
+    if vitals and VITALS in scene.families:
+        rules += [_rule("sensitive", LESSON, consent=True), _rule("group", LESSON, consent=False)]
+    if OCCUPANCY in scene.families:
+        purposes.append(
+            {"name": OCCUPANCY_PURPOSE, "basis": "public_interest", "zh": "人数", "en": "how many are there"}
+        )
+        rules.append(_rule("group", OCCUPANCY_PURPOSE, consent=False))
+    return toml([
+        ("", head), *(("[[purpose]]", purpose) for purpose in purposes), *(("[[rule]]", rule) for rule in rules)
+    ])  # fmt: skip
 
 
-def consents_file(site: Site, *, now: datetime) -> str:
-    """Return the text of the list of consents, not yet signed: everybody consents but the one who refuses."""
-    given = {"purpose": PURPOSE, "given_by": "guardian", "under_14": True, "valid_until": now + timedelta(days=1)}
-    consents = sorted(site.handle(card) for card in cards(site.seed) if card != refusing(site.seed))
-    return toml([("", _head("consents/1", site, now)), *(("[[consent]]", {"handle": who} | given) for who in consents)])
+def _rule(data_class: str, purpose: str, *, consent: bool) -> dict[str, Any]:
+    return {"class": data_class, "purpose": purpose, "distance": "school", "consent": consent, "retention_days": 180}
+
+
+def _consents(scene: Scene, site: Site, *, now: datetime) -> str:
+    given = {"given_by": "guardian", "under_14": True, "valid_until": now + timedelta(days=1)}
+    handles = {
+        ATTENDANCE: [site.card(card) for card in scene.cards if card != scene.refusing_card],
+        LESSON: [site.band(wearer.identifier) for wearer in scene.bands if wearer.withheld is None],
+    }
+    listed = [
+        {"handle": handle, "purpose": purpose} | given for purpose, who in handles.items() for handle in sorted(who)
+    ]
+    return toml([("", _head("consents/1", site, now)), *(("[[consent]]", consent) for consent in listed)])
 
 
 def _head(schema: str, site: Site, now: datetime) -> dict[str, Any]:

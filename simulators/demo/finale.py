@@ -7,11 +7,11 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
-from simulators.demo import classroom
 from simulators.demo.compare import MEASUREMENTS, Comparison, QueryFailed, compare, queries
+from simulators.demo.identities import identities
 from simulators.demo.leaks import Leak, Scanner
 from simulators.demo.options import WINDOW_S, redacted
-from simulators.demo.report import ProcessReport, Report, judge
+from simulators.demo.report import ProcessReport, Report, judge, withheld, withheld_by_agent
 from simulators.demo.search import search
 from simulators.demo.verdict import Conditions, Family
 
@@ -48,7 +48,7 @@ class Finale:
                 await demo.stop(name)
                 if name == "agent":
                     await self._last_health(asked_ns)
-        comparison = await self._compare() or Comparison(environment=Family(), attendance=Family())
+        comparison = await self._compare() or Comparison(families={name: Family() for name in demo.scene.families})
         report = self._report(comparison, seconds)
         began = time.monotonic()
         leaks = await self._leaks(report)
@@ -94,10 +94,18 @@ class Finale:
 
     async def _compare(self, *, final: bool = True) -> Comparison | None:
         demo = self._demo
-        conditions = Conditions(window_s=WINDOW_S, outages=demo.outages, ends=demo.device_ends, rules=classroom.RULES)
+        conditions = Conditions(window_s=WINDOW_S, outages=demo.outages, ends=demo.device_ends, rules=demo.scene.rules)
+        options = demo.options
         try:
             return await compare(
-                demo.said, demo.site, store=demo.options.store_url, conditions=conditions, env=demo.env
+                demo.said,
+                options.data / "agent",
+                demo.scene,
+                demo.site,
+                store=options.store_url,
+                conditions=conditions,
+                vitals=options.vitals,
+                env=demo.env,
             )
         except QueryFailed as error:
             if final:
@@ -107,18 +115,24 @@ class Finale:
     def _report(self, comparison: Comparison, seconds: float) -> Report:
         demo = self._demo
         options = demo.options
-        first = demo.tap.first_stored
+        firsts = {
+            name: round(at - demo.began, 2)
+            for name, at in sorted(demo.tap.first_stored.items(), key=lambda item: item[1])
+        }
         for process in demo.processes.values():
             process.measure()
         return Report(
             families={name: family.counts() for name, family in comparison.families.items()},
-            withheld=comparison.attendance.withheld,
+            withheld=withheld(comparison, lambda family: family.withheld),
             withheld_by_agent=self._withheld_by_agent(),
-            first_stored_s=round(first - demo.began, 2) if first is not None else None,
+            first_stored_s=min(firsts.values(), default=None),
+            first_stored_by_family_s={name: firsts.get(name) for name in comparison.families},
             seconds=round(seconds, 1),
             processes={
-                name: ProcessReport(rss_mb=round(process.usage.peak_rss_mb, 1), cpu_s=round(process.usage.cpu_s, 2))
-                for name, process in demo.processes.items()
+                name: ProcessReport(rss_mb=round(usage.peak_rss_mb, 1), cpu_s=round(usage.cpu_s, 2))
+                for process in demo.processes.values()
+                for name, usage in ((process.name, process.usage), (f"{process.name}'s helpers", process.helpers))
+                if usage.peak_rss_mb
             },
             outages=[f"{down.name} {'killed' if down.killed else 'stopped'}" for down in demo.downs if down.until_ns],
             store=redacted(options.store_url),
@@ -131,11 +145,9 @@ class Finale:
     def _withheld_by_agent(self) -> dict[str, int] | None:
         """Return the agent's own counters; none if it was restarted, as they start at zero then."""
         demo = self._demo
-        prefix = "gate.withheld.personal."
         if any(down.name == "agent" and down.until_ns for down in demo.downs) or not demo.tap.health:
             return None
-        counters: dict[str, int] = demo.tap.health.get("counters", {})
-        return {name.removeprefix(prefix): count for name, count in counters.items() if name.startswith(prefix)}
+        return withheld_by_agent(demo.tap.health.get("counters", {}))
 
     def _unobserved_share(self, seconds: float) -> float:
         """So much may be unheard: the allowance, and the share of time in which the agent was away."""
@@ -153,5 +165,5 @@ class Finale:
         except QueryFailed as error:
             self._reasons.append(f"the store cannot be searched for leaks: {error}")
         demo.tap.flush()
-        scanner = Scanner(classroom.cards(demo.options.seed))
+        scanner = Scanner(identities(demo.scene))
         return search(scanner, demo.options.data, elsewhere=demo.options.store_files, texts=texts)

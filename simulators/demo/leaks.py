@@ -1,8 +1,8 @@
-"""Search for raw card numbers in everything the gateway and the cloud keep or send, in every common encoding.
+"""Search for personal identifiers in everything the gateway and the cloud keep or send, in every common encoding.
 
-One pass over the data with sets of integers, not one search per pattern: tens of thousands of patterns in 10 MB
+One pass over the data with sets of integers, not one search per pattern: hundreds of thousands of patterns in 10 MB
 take about a second. Not searched for, as they would be found by chance in any data: CRC-32 and other hashes
-below 64 bits, and the bare four tag bytes (they are found in the five raw bytes and as text).
+below 64 bits, and a card's bare four tag bytes (they are found in the five raw bytes and as text).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from simulators.demo.packed import inflated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from simulators.demo.identities import Identity
 
 _HASHES: Final = (
     "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "blake2b", "blake2s", "sha3_224", "sha3_256", "sha3_384",
@@ -36,7 +38,7 @@ _DIGITS: Final = frozenset(b"0123456789")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pattern:
-    """One way to write one card number, as bytes; never printed, only named by `how`."""
+    """One way to write one identifier, as bytes; never printed, only named by `how`."""
 
     data: bytes
     how: str
@@ -46,53 +48,30 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
-    """A card number found: which (by its place in the plan), in which form, where."""
+    """An identifier found: whose (by its place in the plan), in which form, where."""
 
-    card: int
+    who: str
     how: str
     where: str
 
 
-def texts(card: str) -> Iterator[tuple[str, str]]:
-    """Yield (how, text) for each common way to write the ten hex digits of `card` as text."""
-    raw = bytes.fromhex(card)
-    for part, name in ((raw, "card"), (raw[1:], "tag")):
-        for order, data in (("", part), (" reversed", part[::-1])):
-            digits = data.hex()
-            number = int.from_bytes(data, "big")
-            yield f"{name}{order} hex", digits
-            yield f"{name}{order} HEX", digits.upper()
-            for separator in (":", "-", " "):
-                yield f"{name}{order} hex with {separator!r}", data.hex(separator)
-                yield f"{name}{order} HEX with {separator!r}", data.hex(separator).upper()
-            yield f"{name}{order} decimal", str(number)
-            yield f"{name}{order} decimal, ten digits", f"{number:010d}"
-    facility, number = raw[2], int.from_bytes(raw[3:], "big")
-    for separator in (",", ":", "-", "."):
-        yield f"Wiegand 26 with {separator!r}", f"{facility:03d}{separator}{number:05d}"
-    yield "Wiegand 26", f"{facility:03d}{number:05d}"
-
-
-def patterns(card: str) -> Iterator[Pattern]:
-    """Yield every form of `card` that the scan looks for: text, raw, base64, escaped, and unkeyed hashes of those."""
-    raw = bytes.fromhex(card)
-    written = dict(texts(card))
-    forms = {how: text.encode() for how, text in written.items()}
+def patterns(identity: Identity) -> Iterator[Pattern]:
+    """Yield every form that the scan looks for: text, raw, base64, escaped, and unkeyed hashes of those."""
+    forms = {how: text.encode() for how, text in identity.texts.items()}
     for how, data in forms.items():
         yield Pattern(data=data, how=how, alone=_boundary(data))
-    binary = {"raw": raw, "raw reversed": raw[::-1]}
-    for how, data in binary.items():
+    for how, data in identity.binary.items():
         yield Pattern(data=data, how=how)
-    for how, data in (binary | forms | {"raw tag": raw[1:]}).items():
+    for how, data in (*identity.binary.items(), *forms.items(), *identity.hashed.items()):
         for digest_how, digest in digests(data):
             yield from _written(digest[:_KEPT_DIGEST], f"{digest_how} of {how}")
-    for how in ("card hex", "card HEX", "tag hex", "tag HEX", "card decimal", "tag decimal"):
+    for how in identity.usual:
         yield from _base64(forms[how], how)
         escaped = "".join(f"\\u{byte:04x}" for byte in forms[how])
         yield Pattern(data=escaped.encode(), how=f"{how}, JSON-escaped")
         yield Pattern(data="".join(f"%{byte:02X}" for byte in forms[how]).encode(), how=f"{how}, URL-escaped")
-        yield Pattern(data=written[how].encode("utf-16-le"), how=f"{how}, UTF-16")
-    for how, data in binary.items():
+        yield Pattern(data=identity.texts[how].encode("utf-16-le"), how=f"{how}, UTF-16")
+    for how, data in identity.binary.items():
         yield from _base64(data, how)
         yield Pattern(data=quote(data, safe="").encode(), how=f"{how}, URL-escaped")
 
@@ -132,17 +111,17 @@ def _boundary(data: bytes) -> frozenset[int]:
 
 
 class Scanner:
-    """Looks for the cards of a plan; made once, used on many pieces of data."""
+    """Looks for identifiers; made once, used on many pieces of data."""
 
-    def __init__(self, cards: Iterable[str]) -> None:
+    def __init__(self, identities: Iterable[Identity]) -> None:
         self._groups = {_LONG: _Group(_LONG), _SHORT: _Group(_SHORT)}
-        for number, card in enumerate(cards):
-            forms = {pattern.data: pattern for pattern in reversed(list(patterns(card)))}
+        for identity in identities:
+            forms = {pattern.data: pattern for pattern in reversed(list(patterns(identity)))}
             for pattern in forms.values():
-                self._groups[_LONG if len(pattern.data) >= _LONG else _SHORT].add(number, pattern)
+                self._groups[_LONG if len(pattern.data) >= _LONG else _SHORT].add(identity.who, pattern)
 
     def scan(self, data: bytes, where: str) -> list[Leak]:
-        """Return each card form found in `data` itself or in gzip inside it, once."""
+        """Return each form found in `data` itself or in gzip inside it, once."""
         found = self._plain(data, where)
         for number, inner in enumerate(inflated(data)):
             found += self._plain(inner, f"{where} (gzip {number})")
@@ -150,9 +129,9 @@ class Scanner:
 
     def _plain(self, data: bytes, where: str) -> list[Leak]:
         return [
-            Leak(card=card, how=pattern.how, where=where)
+            Leak(who=who, how=pattern.how, where=where)
             for group in self._groups.values()
-            for card, pattern in group.suspects(data)
+            for who, pattern in group.suspects(data)
             if _contains(data, pattern)
         ]
 
@@ -163,15 +142,15 @@ class _Group:
     def __init__(self, size: int) -> None:
         self._size = size
         self._code: Literal["Q", "I"] = "Q" if size == _LONG else "I"
-        self._by_key: dict[int, list[tuple[int, Pattern]]] = {}
+        self._by_key: dict[int, list[tuple[str, Pattern]]] = {}
         self._keys: set[int] = set()
 
-    def add(self, card: int, pattern: Pattern) -> None:
+    def add(self, who: str, pattern: Pattern) -> None:
         key = int.from_bytes(pattern.data[: self._size], sys.byteorder)
-        self._by_key.setdefault(key, []).append((card, pattern))
+        self._by_key.setdefault(key, []).append((who, pattern))
         self._keys.add(key)
 
-    def suspects(self, data: bytes) -> Iterator[tuple[int, Pattern]]:
+    def suspects(self, data: bytes) -> Iterator[tuple[str, Pattern]]:
         """Yield the patterns whose first bytes stand anywhere in `data`; the loop over all positions runs in C."""
         view = memoryview(data)
         hits: set[int] = set()

@@ -28,6 +28,8 @@ class Readiness:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._ready = asyncio.Event()
+        self.told: dict[str, str] = {}
+        """The last value of each name that was told; few names and short, since it is a program of ours."""
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
         self.path.unlink(missing_ok=True)
@@ -41,7 +43,10 @@ class Readiness:
         self.path.unlink(missing_ok=True)
 
     def _received(self) -> None:
-        if b"READY=1" in self._sock.recv(_DATAGRAM_BYTES).split(b"\n"):
+        for line in self._sock.recv(_DATAGRAM_BYTES).decode(errors="replace").split("\n"):
+            name, _, value = line.partition("=")
+            self.told[name] = value
+        if self.told.get("READY") == "1":
             self._ready.set()
 
     async def wait(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from simulators.demo.scene import make_scene
 from telemetry.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ class DemoOptions:
     """Broker to use; none: an embedded one."""
     store: str | None = None
     """Store to use; none: SQLite below `data`."""
+    scenario: str = "school"
+    """Key of `scenario.SCENARIOS`."""
+    vitals: bool = True
+    """The policy has a rule for vitals; without it no row of them may exist."""
+    console: str | None = None
+    """HOST:PORT of the web console; port 0: a free one; none: no console."""
     seed: int = 1
     sabotage: Sabotage | None = None
     protocol: str = "auto"
@@ -54,6 +61,11 @@ class DemoOptions:
     def check(self) -> None:
         """Raise ConfigError if the options cannot be used."""
         self.broker_address()
+        bands = make_scene(self.scenario, seed=self.seed).bands
+        for needs, where in ((not self.vitals, "--no-vitals"), (self.sabotage == "leak-band", "--sabotage leak-band")):
+            if needs and not bands:
+                what = f"scenario {self.scenario!r} has no bands"
+                raise ConfigError([Problem(where=where, what=what, mend="choose --scenario school")])
         if self.protocol not in PROTOCOLS:
             mend = f"one of {', '.join(PROTOCOLS)}"
             raise ConfigError([Problem(where="--mqtt-protocol", what=f"{self.protocol!r} is unknown", mend=mend)])

@@ -68,7 +68,11 @@ class Process:
     """Written to its standard input, which then stays open as long as it runs."""
     answer: dict[str, Any] = field(default_factory=dict)
     env: Mapping[str, str]
+    told: dict[str, str] = field(default_factory=dict)
+    """What it told its supervisor, such as its STATUS, since it was started last."""
     usage: Usage = field(default_factory=Usage)
+    helpers: Usage = field(default_factory=Usage)
+    """Of the processes that it has started."""
     popen: subprocess.Popen[bytes] | None = None
     _log_start: int = 0
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,6 +88,7 @@ class Process:
             return
         self._ended = asyncio.Event()
         readiness = Readiness(self.notify)
+        self.told = readiness.told
         self._spawn(readiness)
         ready = self._read_answer() if self.says_ready else readiness.wait()
         waits = [asyncio.create_task(ready, name=f"{self.name}-ready"),
@@ -138,13 +143,16 @@ class Process:
             if self.popen.stdin is not None:
                 self.popen.stdin.close()
         self.usage.ended()
+        self.helpers.ended()
         self._ended.set()
 
     async def stop(self, *, within_s: float) -> float:
         """SIGTERM; SIGKILL if it still runs after `within_s`. Returns how long it took, in seconds."""
         began = time.monotonic()
-        if self.running:
-            self._signal(signal.SIGTERM)
+        if self.popen is not None and self.running:
+            # To it alone, as KillMode=mixed does: it ends its helpers itself, and in the right order.
+            with contextlib.suppress(ProcessLookupError):
+                self.popen.terminate()
             try:
                 async with asyncio.timeout(within_s):
                     await self._ended.wait()
@@ -186,18 +194,24 @@ class Process:
         return ""
 
     def measure(self) -> None:
-        """Take memory and CPU of the process and its descendants from /proc."""
+        """Take memory and CPU of the process, and of its helpers together, from /proc."""
         if self.popen is None or not self.running:
             return
-        rss_mb = cpu_s = 0.0
-        for pid in _tree(self.popen.pid):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                stat = (
-                    Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-                )
-                cpu_s += (int(stat[11]) + int(stat[12])) / _TICKS  # utime, stime
-                rss_mb += int(stat[21]) * _PAGE_MB
-        self.usage.seen(rss_mb, cpu_s)
+        own, *helpers = _tree(self.popen.pid)
+        self.usage.seen(*_used([own]))
+        if helpers:
+            self.helpers.seen(*_used(helpers))
+
+
+def _used(pids: Sequence[int]) -> tuple[float, float]:
+    """Return resident memory in MB and CPU time in seconds of these processes together."""
+    rss_mb = cpu_s = 0.0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+            cpu_s += (int(stat[11]) + int(stat[12])) / _TICKS  # utime, stime
+            rss_mb += int(stat[21]) * _PAGE_MB
+    return rss_mb, cpu_s
 
 
 def _tree(pid: int) -> list[int]:

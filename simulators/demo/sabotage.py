@@ -7,6 +7,7 @@ ledger can know. The same bytes are always changed in the same way, as a repeate
 from __future__ import annotations
 
 import json
+from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,17 +37,19 @@ class Sabotage(StrEnum):
     """Change a value slightly."""
     LEAK = "leak"
     """Put a raw card number into an unknown field of a batch."""
+    LEAK_BAND = "leak-band"
+    """Put a band's address there."""
 
 
 class Saboteur:
-    """Rewrites telemetry PUBLISH packets; `cards` are raw card numbers for `leak`."""
+    """Rewrites telemetry PUBLISH packets; `numbers` are what a leak puts there: raw card numbers, or addresses."""
 
-    def __init__(self, kind: Sabotage, *, cards: Sequence[str]) -> None:
+    def __init__(self, kind: Sabotage, *, numbers: Sequence[str]) -> None:
         self.kind = kind
         self.harmed = 0
         """How many batches were changed."""
-        self._cards = cards
-        self._seen = 0
+        self._numbers = numbers
+        self._seen: Counter[str] = Counter()
         self._known: dict[tuple[Any, Any], bool] = {}
 
     def __call__(self, publish: Publish) -> Publish:
@@ -71,12 +74,12 @@ class Saboteur:
         return publish.with_payload(pack(plain))
 
     def _turn(self, batch: dict[str, Any]) -> bool:
-        """Whether to harm this batch. Events are rare, so each of them has its turn; of the others one in `_EVERY`."""
+        """Whether to harm this batch. Events are rare, so each has its turn; of each other class one in `_EVERY`."""
         count = sum(len(block["samples"]) for block in batch["devices"])
         if self.kind is Sabotage.DROP and count < 2:  # noqa: PLR2004 - an empty batch would be noticed for another reason
             return False
-        self._seen += 1
-        return batch["class"] == "personal" or self._seen % _EVERY == 1
+        self._seen[batch["class"]] += 1
+        return batch["class"] == "personal" or self._seen[batch["class"]] % _EVERY == 1
 
     def _harm(self, batch: dict[str, Any]) -> None:
         block = batch["devices"][0]
@@ -90,8 +93,8 @@ class Saboteur:
                 block["samples"].append(sample | {"acquired_at_ns": sample["acquired_at_ns"] + _COPY_LATER_NS})
             case Sabotage.ALTER:
                 _alter(sample)
-            case Sabotage.LEAK:
-                batch["note"] = self._cards[batch["batch"] % len(self._cards)]
+            case Sabotage.LEAK | Sabotage.LEAK_BAND:
+                batch["note"] = self._numbers[batch["batch"] % len(self._numbers)]
 
 
 def _alter(sample: dict[str, Any]) -> None:

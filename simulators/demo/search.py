@@ -1,4 +1,4 @@
-"""Where card numbers are looked for: everything on disk below the demo's folder, on the wire, and in the store."""
+"""Where identifiers are looked for: everything on disk below the demo's folder, on the wire, and in the store."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ if TYPE_CHECKING:
     from simulators.demo.leaks import Leak, Scanner
 
 TRUTH: Final = ("ledger.jsonl", "said")
-"""The truth itself, which must know the cards."""
+DEVICE_LOG: Final = "log/device-"
+"""The truth itself, and what the simulated devices say of themselves: they must know cards and bands."""
 KEYS: Final = "keys.toml"
+BINDINGS: Final = "bindings"
+"""Folder of what the agent is told: whose band is whose."""
+SECRETS: Final = ".password"
+"""Ending of the files that cameras' passwords are in."""
 _HEAD: Final = 16
 
 
 def search(
     scanner: Scanner, data: Path, *, elsewhere: Iterable[Path] = (), texts: Mapping[str, Any] | None = None
 ) -> list[Leak]:
-    """Return every leak in the files below `data` (but the truth and the key), below `elsewhere`, and in `texts`."""
+    """Return every leak in the files below `data` (but truth, keys, bindings), below `elsewhere`, and in `texts`."""
     found: list[Leak] = []
     for path in files(data, elsewhere):
         where = str(path.relative_to(data)) if path.is_relative_to(data) else str(path)
@@ -32,16 +37,21 @@ def search(
         found += scanner.scan(path.name.encode(), f"the name of {where}")
     for name, value in (texts or {}).items():
         found += scanner.scan(json.dumps(value, ensure_ascii=False, default=str).encode(), name)
-    return sorted(set(found), key=lambda leak: (leak.where, leak.card, leak.how))
+    return sorted(set(found), key=lambda leak: (leak.where, leak.who, leak.how))
 
 
 def files(data: Path, elsewhere: Iterable[Path]) -> Iterator[Path]:
     """Yield the files to look into."""
     for root in (data, *elsewhere):
         for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
-            hidden = root == data and (path.relative_to(data).parts[0] in TRUTH or path.name == KEYS)
-            if path.is_file() and not hidden:
+            if path.is_file() and not (root == data and _may_know(path.relative_to(data))):
                 yield path
+
+
+def _may_know(path: Path) -> bool:
+    """Whether a file of the demo is the truth's, or what the agent is given."""
+    ours = path.parts[0] in TRUTH or path.as_posix().startswith(DEVICE_LOG)
+    return ours or path.name == KEYS or path.parent.name == BINDINGS or path.suffix == SECRETS
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

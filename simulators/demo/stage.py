@@ -22,21 +22,22 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 
 from simulators.control import Request, ask_async
-from simulators.demo import classroom
-from simulators.demo.config import Endpoint, new_site, write_agent, write_ingest
+from simulators.demo.config import link_settings, new_site, write_agent, write_ingest
 from simulators.demo.options import broker_url
 from simulators.demo.processes import Process, ProcessFailed
 from simulators.demo.programs import environment, program
 from simulators.demo.proxy import Proxy
-from simulators.demo.sabotage import Saboteur
+from simulators.demo.sabotage import Sabotage, Saboteur
+from simulators.demo.scene import make_scene
 from simulators.demo.tap import Tap
 from simulators.demo.verdict import Outage
 from simulators.faults import UNPLUG
 from simulators.launch import command as device_command
 from simulators.ledger import write_plan
+from simulators.spec import NETWORKED
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from simulators.demo.options import DemoOptions
 
@@ -50,6 +51,8 @@ _DEVICE: Final = "device:"
 _LONG_PATH: Final = 50
 _SAMPLE_S: Final = 1.0
 _TAP_S: Final = 5.0
+_LOOK_S: Final = 0.05
+_LOOKS: Final = 100
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class Stage:
 
     def __init__(self, options: DemoOptions) -> None:
         self.options = options
+        self.scene = make_scene(options.scenario, seed=options.seed)
         self.site = new_site(options.seed)
         self.processes: dict[str, Process] = {}
         self.downs: list[Down] = []
@@ -108,7 +112,7 @@ class Stage:
         ends: dict[str, list[int]] = defaultdict(list)
         pulled = [(down.name, down.from_ns) for down in self.downs] + self._unplugged
         for name, at_ns in pulled:
-            for placed in classroom.SCENE.links.get(name.removeprefix(_DEVICE), ()):
+            for placed in self.scene.scenario.links.get(name.removeprefix(_DEVICE), ()):
                 ends[placed.name].append(at_ns)
         return ends
 
@@ -131,11 +135,11 @@ class Stage:
         self._run_folder = _short_folder()
         self.env["TMPDIR"] = str(self._run_folder)  # what a killed process leaves there goes with the folder
         options.data.mkdir(parents=True, exist_ok=True)
-        specs = classroom.specs(options.seed)
+        specs = self.scene.specs()
         write_plan(
             options.data / "ledger.jsonl",
             specs.values(),
-            scenario=classroom.SCENE.name,
+            scenario=self.scene.scenario.name,
             seed=options.seed,
             seconds=options.seconds,
         )
@@ -147,16 +151,22 @@ class Stage:
         await self._tap_connected(host, port)
         agent_side = broker_url(host, port)
         if options.sabotage is not None:
-            self.saboteur = Saboteur(options.sabotage, cards=classroom.cards(options.seed))
+            self.saboteur = Saboteur(options.sabotage, numbers=self._numbers(options.sabotage))
         if options.proxy or self.saboteur is not None:
             self.proxy = await self._stack.enter_async_context(Proxy(host, port, rewrite=self.saboteur))
             agent_side = broker_url(self.proxy.host, self.proxy.port)
         self._write_programs(agent_side, broker_url(host, port))
         await together({f"start-{name}": self.start_process(name) for name in (INGEST, AGENT)})
-        for link, spec in specs.items():
-            if spec.hold:
-                await self.ask(link, Request(op="start"))
+        await together({f"begin-{link}": self._begin(link) for link, spec in specs.items() if spec.hold})
         self._background(self._watch(), "watch")
+
+    async def _begin(self, link: str) -> None:
+        """Let a link's cards or bands begin, when somebody listens; or else after a while."""
+        for _ in range(_LOOKS):
+            if (await self.ask(link, Request(op="state")))["open"]:
+                break
+            await asyncio.sleep(_LOOK_S)
+        await self.ask(link, Request(op="start"))
 
     async def _tap_connected(self, host: str, port: int) -> None:
         try:
@@ -178,12 +188,12 @@ class Stage:
         life = self._lives[link] = self._lives.get(link, 0) + 1
         folder = self.said if life == 1 else self.said / f"life-{life}"
         earlier = self.processes.get(device(link))
-        spec = classroom.specs(self.options.seed)[link]
+        spec = self.scene.specs()[link]
         spec = msgspec.structs.replace(
             spec,
             said=str(folder),
             control=str(self._run_folder / f"{link}.control"),
-            link=str(self._run_folder / link) if spec.kind != "modbus-tcp" else "",
+            link=str(self._run_folder / link) if spec.kind not in NETWORKED else "",
             port=earlier.answer.get("port", 0) if earlier else 0,  # it must come back where it was
         )
         folder.mkdir(parents=True, exist_ok=True)
@@ -205,19 +215,37 @@ class Stage:
 
     def _write_programs(self, agent_side: str, ingest_side: str) -> None:
         options = self.options
-        answers = {link: self.processes[device(link)].answer for link in classroom.SCENE.links}
-        endpoints = {
-            name: Endpoint(path=answer.get("link", ""), host=answer.get("host", ""), port=answer.get("port", 0))
-            for name, answer in answers.items()
+        links = {
+            link: link_settings(devices[0], self.processes[device(link)].answer)
+            for link, devices in self.scene.scenario.links.items()
         }
         agent = write_agent(
-            options.data / AGENT, self.site, mqtt=agent_side, protocol=options.spoken, endpoints=endpoints
+            options.data / AGENT,
+            self.scene,
+            self.site,
+            mqtt=agent_side,
+            protocol=options.spoken,
+            links=links,
+            vitals=options.vitals,
         )
         ingest = write_ingest(
             options.data / INGEST, self.site, mqtt=ingest_side, protocol=options.spoken, store=options.store_url
         )
         self._process(AGENT, [*program("edge-agent"), "run", "--config", str(agent)])
-        self._process(INGEST, [*program("cloud-ingest"), "run", "--config", str(ingest)])
+        console = [] if options.console is None else ["--console", "--console-listen", options.console]
+        self._process(INGEST, [*program("cloud-ingest"), "run", "--config", str(ingest), *console])
+
+    def _numbers(self, kind: Sabotage) -> Sequence[str]:
+        """Return what a leak leaks: cards, or the addresses of bands."""
+        if kind is Sabotage.LEAK_BAND:
+            return [wearer.band.address for wearer in self.scene.bands]
+        return self.scene.cards
+
+    @property
+    def console_url(self) -> str | None:
+        """Where the web console is; none as long as there is none."""
+        ingest = self.processes.get(INGEST)
+        return ingest.told.get("X_CONSOLE_URL") if ingest is not None and ingest.running else None
 
     async def kill(self, name: str) -> None:
         """Kill -9 the process `name`: `agent`, `ingest`, `broker` or `device:<link>`."""
@@ -237,7 +265,10 @@ class Stage:
     async def start_process(self, name: str) -> None:
         """Start `name`, or start it again, and wait until it is ready. Raises ProcessFailed."""
         if name.startswith(_DEVICE):
-            await self._start_device(name.removeprefix(_DEVICE))
+            link = name.removeprefix(_DEVICE)
+            await self._start_device(link)
+            if self.scene.specs()[link].hold:
+                await self._begin(link)
         else:
             await self.processes[name].start(ready_s=READY_S)
         for down in self.downs:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from simulators.demo.frames import (
@@ -52,17 +53,17 @@ class Tap:
         """The gateway's last health document."""
         self.latest: dict[str, tuple[int, dict[str, Any]]] = {}
         """Device → time and values of its last sample."""
-        self.first_stored: float | None = None
-        """`time.monotonic()` of the first acknowledgement that names a stored batch."""
-        self.published = 0
-        self.acknowledged = 0
-        """Values published and acknowledged, each batch once."""
+        self.first_stored: dict[str, float] = {}
+        """Measurement → `time.monotonic()` of the first acknowledgement that names a stored batch with it."""
+        self.published: Counter[str] = Counter()
+        self.acknowledged: Counter[str] = Counter()
+        """Samples by measurement, published and acknowledged, each batch once."""
         self._news = asyncio.Event()
         self._address = (host, port)
         self._site = site
         self._path = file
         self._file: BinaryIO | None = None
-        self._pending: dict[tuple[str, int], int] = {}
+        self._pending: dict[tuple[str, int], Counter[str]] = {}
         self._known: dict[tuple[str, int], None] = {}
 
     async def health_since(self, at_ns: int) -> None:
@@ -148,11 +149,12 @@ class Tap:
                 self._batch(decode_batch(plain))
             case Channel.STORED:
                 ack = decode_ack(plain)
-                if ack.stored and self.first_stored is None:
-                    self.first_stored = time.monotonic()
                 mine = [number for epoch, number in self._pending if epoch == ack.epoch]
                 for number in numbers_in(ack.stored, among=mine):
-                    self.acknowledged += self._pending.pop((ack.epoch, number))
+                    samples = self._pending.pop((ack.epoch, number))
+                    self.acknowledged += samples
+                    for measurement in samples:
+                        self.first_stored.setdefault(measurement, time.monotonic())
             case _:
                 return
 
@@ -164,10 +166,12 @@ class Tap:
         identity = (batch.epoch, batch.number)
         if identity in self._known:
             return
-        values = sum(len(sample.values) for block in batch.devices for sample in block.samples)
-        self.published += values
+        samples: Counter[str] = Counter()
+        for block in batch.devices:
+            samples[block.measurement] += len(block.samples)
+        self.published += samples
         self._known[identity] = None
-        self._pending[identity] = values
+        self._pending[identity] = samples
         if len(self._known) > _PENDING_BATCHES:
             oldest = next(iter(self._known))
             del self._known[oldest]

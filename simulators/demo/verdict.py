@@ -1,6 +1,6 @@
 """The verdict's words: what was said, under which conditions, and the categories it is counted in. Pure.
 
-The comparisons are in verdict_environment.py and verdict_attendance.py.
+The comparisons are in verdict_FAMILY.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ PLUG_BEFORE_NS: Final = 150_000_000
 PLUG_AFTER_NS: Final = 500_000_000
 """Bytes in the port when its device is stopped or unplugged, or until it has stopped, may reach nobody."""
 _NOTES: Final = 20
+_FEW: Final = 4
+_NOT_COUNTED: Final = frozenset({"notes", "uncertain", "closed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,50 @@ class Tap:
     unheard: str | None = None
     withheld: str | None = None
     """Why the gate must keep it in the room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """One reading of one band, as it was said; the band numbers its readings by the energy, 1 kJ each."""
+
+    device: str
+    """The radio."""
+    room: str
+    handle: str
+    number: int
+    at_ns: int
+    values: Mapping[str, float]
+    unheard: str | None = None
+    """Why it did not reach the gateway, by the radio's own knowledge."""
+    withheld: str | None = None
+    """Why it must stay in the room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One record of a camera's worker: what left the process that sees pictures."""
+
+    device: str
+    room: str
+    at_ns: int
+    """When the picture was received; without one, when the record was."""
+    values: Mapping[str, float]
+    bad: Mapping[str, str]
+    """Point → why it has no value."""
+    picture: bool
+    """It is about a picture; else the reading failed as a whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What was in front of a camera for a while."""
+
+    device: str
+    people: int
+    fault: str | None
+    """Why nobody can have seen it."""
+    from_ns: int
+    until_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +157,12 @@ class Family:
     lost: int = 0
     leaked: int = 0
     """Rows of a person whose data must not be there."""
+    aggregates: int = 0
+    """Rows about a group that are right; they stand beside `said`."""
+    truths: int = 0
+    """How many different true numbers of people were told, and told rightly."""
+    closed: bool = False
+    """The policy has no rule for this family: nothing of it may be stored."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -120,7 +172,7 @@ class Family:
 
     def counts(self) -> dict[str, Any]:
         """Return the categories by name."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in {"notes", "uncertain"}}
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_COUNTED}
 
     def note(self, text: str) -> None:
         """Keep an example for the report, not all of them."""
@@ -130,11 +182,35 @@ class Family:
 
 Row = dict[str, Any]
 """A stored row, flat: time_ns, tags, fields."""
+_NO_POINTS: Final = frozenset({"time_ns", "site", "room", "device", "subject", "quality", "simulated"})
+
+
+def told(count: int) -> int:
+    """Return how many people are told where there are `count`: 1 to 4 are told as 4, fewer would point at persons."""
+    return max(_FEW, count) if count else 0
 
 
 def in_time(time_ns: int, said_ns: int) -> bool:
     """Whether a stored time fits the device's own."""
     return -EARLY_NS <= time_ns - said_ns <= LATE_NS
+
+
+def wrongly_kept(row: Row, *, said_ns: int, room: str) -> str | None:
+    """Return what is wrong with the row's time, room or mark; none if it is as it should be."""
+    if not in_time(row_time(row), said_ns):
+        return f"stored with time {row_time(row)}, said at {said_ns}"
+    if row.get("room") != room:
+        return f"stored in room {row.get('room')!r}, said in {room!r}"
+    return None if row.get("simulated") is True else "not marked as simulated"
+
+
+def points(row: Row) -> dict[str, Any]:
+    """Return the row's good values by point."""
+    return {
+        name: value
+        for name, value in row.items()
+        if value is not None and name not in _NO_POINTS and not name.endswith("_bad")
+    }
 
 
 def row_time(row: Row) -> int:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from simulators.demo.verdict import SECOND_NS, Family, in_time, row_time
+from simulators.demo.verdict import SECOND_NS, Family, points, row_time, wrongly_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,8 +27,6 @@ CLOCK_NS: Final = 100_000_000
 TRIES: Final = 2
 """A reading that fails was asked for so many times."""
 _SEQUENCE: Final = "sequence"
-_EXTRA: Final = frozenset({"quality", "simulated"})
-_TAGS: Final = frozenset({"time_ns", "site", "room", "device", "subject"})
 
 
 def judge_environment(readings: Iterable[Reading], rows: Iterable[Row], conditions: Conditions) -> Family:
@@ -56,7 +54,7 @@ class _Device:
         self.rows = sorted(rows, key=row_time)
         self.conditions = conditions
         self.family = family
-        self.bad_tries = [[row_time(row), TRIES] for row in self.rows if not _values(row)]
+        self.bad_tries = [[row_time(row), TRIES] for row in self.rows if not points(row)]
         self.last_stored: dict[str, tuple[int, float]] = {}
 
     def judge(self) -> None:
@@ -76,7 +74,7 @@ class _Device:
             by_sequence[reading.sequence].append(index)
         matched: dict[int, Row] = {}
         for row in self.rows:
-            values = _values(row)
+            values = points(row)
             if not values:
                 continue
             sequence = values.get(_SEQUENCE)
@@ -97,18 +95,12 @@ class _Device:
 
     def _compare(self, reading: Reading, row: Row) -> None:
         family = self.family
-        values = _values(row)
+        values = points(row)
         strangers = values.keys() - reading.values.keys() - {_SEQUENCE}
         family.altered += len(strangers)
         for point in sorted(strangers):
             family.note(f"{self.device}/{point}: sequence {reading.sequence} never said it")
-        wrong = None
-        if not in_time(row_time(row), reading.at_ns):
-            wrong = f"stored with time {row_time(row)}, said at {reading.at_ns}"
-        elif row.get("room") != reading.room:
-            wrong = f"stored in room {row.get('room')!r}, said in {reading.room!r}"
-        elif row.get("simulated") is not True:
-            wrong = "not marked as simulated"
+        wrong = wrongly_kept(row, said_ns=reading.at_ns, room=reading.room)
         for point, value in reading.values.items():
             if point not in values:
                 self._point_absent(reading, row, point, value)
@@ -164,11 +156,3 @@ class _Device:
                 bad[1] -= 1
                 return True
         return False
-
-
-def _values(row: Row) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in row.items()
-        if value is not None and name not in _TAGS and name not in _EXTRA and not name.endswith("_bad")
-    }

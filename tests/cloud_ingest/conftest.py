@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,9 +17,17 @@ from aiohttp import web
 
 from tests.cloud_ingest.gateway import GATEWAY, Gateway
 from tests.cloud_ingest.influx2_imitation import BUCKET, ORG, TOKEN, Influx2
-from tests.servers import Server, influxd, make_influxd, make_mosquitto, mosquitto
+from tests.servers import (
+    Server,
+    influxd,
+    make_influxd,
+    make_mosquitto,
+    make_victoria_metrics,
+    mosquitto,
+    victoria_metrics,
+)
 
-__all__ = ["influxd", "make_influxd", "make_mosquitto", "mosquitto"]
+__all__ = ["influxd", "make_influxd", "make_mosquitto", "make_victoria_metrics", "mosquitto", "victoria_metrics"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,13 +35,16 @@ ROOT = Path(__file__).parents[2]
 class IngestProcess:
     """`cloud-ingest run` as a process of its own."""
 
-    def __init__(self, folder: Path, mqtt: str, store: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, mqtt: str, store: str, environment: dict[str, str], flags: Sequence[str] = ()
+    ) -> None:
         self.data = folder / "ingest"
         self.store = store
         self.log = folder / "ingest.log"
         self._mqtt = mqtt
         self._socket = folder / "n"
         self._environment = environment
+        self._flags = flags
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -57,6 +68,7 @@ class IngestProcess:
                     self.store,
                     "--data",
                     str(self.data),
+                    *self._flags,
                 ],
                 cwd=ROOT,
                 stderr=log,
@@ -88,10 +100,10 @@ MakeIngest = Callable[..., Awaitable[IngestProcess]]
 def make_ingest(tmp_path: Path) -> Iterator[MakeIngest]:
     started: list[IngestProcess] = []
 
-    async def make(broker: Server, store: str, **environment: str) -> IngestProcess:
+    async def make(broker: Server, store: str, *, flags: Sequence[str] = (), **environment: str) -> IngestProcess:
         folder = tmp_path / f"i{len(started)}"
         folder.mkdir()
-        one = IngestProcess(folder, f"mqtt://{broker.authority}", store, environment)
+        one = IngestProcess(folder, f"mqtt://{broker.authority}", store, environment, flags)
         started.append(one)
         await one.start()
         return one

@@ -122,6 +122,8 @@ def test_wrong_broker_urls(url: str) -> None:
         ("influx2://a==%2F@host/o%20o/b", "http://host:8086", ("o o", "b"), "", "a==/"),
         ("influx2://a+b-_==@host/me@x.org/b", "http://host:8086", ("me@x.org", "b"), "", "a+b-_=="),
         ("influx2s://a:b@host:1/o/b", "https://host:1", ("o", "b"), "", "a:b"),
+        ("victoriametrics://[::1]/", "http://[::1]:8428", (), "", ""),
+        ("victoriametricss://u:p%2F@host:1", "https://host:1", (), "u", "p/"),
     ],
 )
 def test_store_urls(url: str, base: str, path: tuple, user: str, secret: str) -> None:
@@ -163,6 +165,8 @@ def test_secrets_may_stand_in_files(tmp_path: Path) -> None:
         "influx2://a/tok3n==@h:8086/o/b",
         "influx1://u:tok3n/x@h:8086/d",
         "influx2://tok3n%0A@h/o/b",
+        "victoriametrics://u:tok3n@h/vm",
+        "victoriametrics://",
     ],
 )
 def test_wrong_store_urls(url: str) -> None:

@@ -123,6 +123,14 @@ async def test_latest_goes_by_acquisition_time(store: Store) -> None:
     assert await store.latest("energy") == []
 
 
+async def test_latest_leaves_out_series_that_fell_silent(store: Store) -> None:
+    await place(store, [air(T0 + n, co2=float(n)) for n in range(3)] + [air(T0, "d2")])
+    found = await store.latest("environment", since_ns=T0 + 1)
+    assert [(row["device"], row["co2"]) for row in found] == [("d1", 2.0)]
+    assert len(await store.latest("environment", since_ns=T0)) == 2
+    assert await store.latest("environment", since_ns=T0 + 3) == []
+
+
 async def test_a_type_conflict_refuses_just_those_rows(store: Store) -> None:
     await place(store, [air(T0, co2=1.0, state="on")])
     rows = [air(T0 + n, co2=float(n)) for n in range(1, 200)]

@@ -56,6 +56,7 @@ COMMANDS = [
     ("cloud_ingest.cli", "gateway", "compromised"),
     ("cloud_ingest.cli", "audit", "heads"),
     ("cloud_ingest.cli", "run"),
+    ("cloud_ingest.cli", "console"),
     ("cloud_ingest.cli", "check"),
     ("cloud_ingest.cli", "query"),
     ("cloud_ingest.cli", "deadletter", "list"),

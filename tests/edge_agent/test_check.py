@@ -227,7 +227,18 @@ def test_a_port_name_that_changes_is_warned_of():
     assert list(_ports(Settings)) == []
 
 
-HEAVY = ("cv2", "onnxruntime", "bleak", "amqtt", "aiohttp", "pymodbus", "influxdb_client", "simulators", "cloud_ingest")
+HEAVY = (
+    "cv2",
+    "onnxruntime",
+    "numpy",
+    "bleak",
+    "amqtt",
+    "aiohttp",
+    "pymodbus",
+    "influxdb_client",
+    "simulators",
+    "cloud_ingest",
+)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def test_the_document_is_what_asyncapi_describes() -> None:
     assert (air["name"], air["room"], air["measurement"], air["state"]) == ("air", "r101", "environment", "up")
     assert air["profile"].startswith("modbus/multisensor_6in1@")
     assert {"name": "co2", "quantity": "co2", "unit": "ppm"} in air["points"]
+    assert air["period_s"] == 1.0
     assert (cards["name"], cards["measurement"], cards["state"]) == ("cards", "attendance", "down")
     assert (document["site"], document["gateway"], document["simulated"]) == ("s", "g", True)
 

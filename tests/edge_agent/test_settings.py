@@ -241,7 +241,7 @@ def test_the_sample_of_systemd_can_be_parsed():
             GOOD + device("x", profile="campus/gateway"),
             "driver 'health'",
             "no such driver",
-            "use one of ble_heart_rate, modbus, rdm6300",
+            "use one of ble_heart_rate, camera_people, modbus, rdm6300",
         ),
         (
             GOOD + device("x", profile="rfid/rdm6300"),

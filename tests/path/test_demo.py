@@ -27,16 +27,26 @@ if TYPE_CHECKING:
 def test_a_fresh_demo_loses_doubles_alters_and_leaks_nothing(run_demo: RunDemo, tmp_path: Path) -> None:
     code, report = run_demo("--seconds", "20", "--seed", "3")
     assert (code, report["verdict"], report["reasons"]) == (0, "green", [])
-    air, cards = report["families"]["environment"], report["families"]["attendance"]
+    air, cards, vitals, people = (
+        report["families"][name] for name in ("environment", "attendance", "vitals", "occupancy")
+    )
     assert air["stored"] > 150
     assert cards["stored"] > 5
-    assert cards["withheld"] == report["withheld_by_agent"] == {"no_consent": report["withheld"]["no_consent"]}
-    for family in (air, cards):
+    assert vitals["stored"] > 600
+    assert vitals["aggregates"] >= 1
+    assert set(report["withheld"]) == {"personal.no_consent", "sensitive.no_consent", "unbound"}
+    assert cards["withheld"] == {"no_consent": report["withheld_by_agent"]["personal.no_consent"]}
+    assert people["stored"] > 2 * 5  # each count stands beside the picture's brightness
+    assert people["truths"] >= 3
+    for family in (air, cards, vitals, people):
         assert family["lost"] == family["duplicated"] == family["altered"] == family["younger_than_w"] == 0
         accounted = ("stored", "suppressed", "unobserved", "bad")
         assert family["said"] == sum(family[name] for name in accounted) + sum(family["withheld"].values())
     assert report["first_stored_s"] < 10
-    assert {"agent", "ingest", "broker", "device:bus-1"} <= set(report["processes"])
+    assert all(at_s < 20 for at_s in report["first_stored_by_family_s"].values())
+    assert {"agent", "ingest", "broker", "device:bus-1", "device:gym-radio", "agent's helpers"} <= set(
+        report["processes"]
+    )
     assert all(process["rss_mb"] > 1 for process in report["processes"].values())
     assert report["leaks"] == []
     assert report["simulated"] is True
@@ -53,10 +63,9 @@ def test_sabotage_of_the_path_turns_it_red(run_demo: RunDemo, sabotage: str, cat
     if category == "leaks":
         assert any("mqtt.tap" in leak for leak in report["leaks"])
     else:
-        assert report["families"]["environment"][category] > 0
+        assert all(report["families"][name][category] > 0 for name in ("environment", "vitals"))
     others = {"lost", "duplicated", "altered"} - {category}
-    if sabotage != "alter":  # an altered handle is lost under one name and a stranger under another
-        assert not any(report["families"]["environment"][name] for name in others)
+    assert not any(report["families"][family][name] for family in ("environment", "vitals") for name in others)
 
 
 def test_a_real_broker_with_mqtt_5_and_a_real_database(
@@ -67,14 +76,16 @@ def test_a_real_broker_with_mqtt_5_and_a_real_database(
     code, report = run_demo("--seconds", "10", "--store", f"influx1://{influxd.authority}/demo", *options)
     assert (code, report["reasons"]) == (0, [])
     assert report["families"]["environment"]["stored"] > 50
+    assert report["families"]["vitals"]["stored"] > 200
     assert report["store"].startswith("influx1://[::1]:")
 
 
 def test_a_real_broker_with_mqtt_3_1_1_over_ipv4(run_demo: RunDemo, make_mosquitto: MakeServer) -> None:
     broker = make_mosquitto(host="127.0.0.1")
     options = ("--mqtt", f"mqtt://{broker.authority}", "--mqtt-protocol", "3.1.1")
-    code, report = run_demo("--seconds", "8", *options)
+    code, report = run_demo("--seconds", "8", "--scenario", "classroom", *options)
     assert (code, report["reasons"]) == (0, [])
+    assert set(report["families"]) == {"attendance", "environment"}
 
 
 @contextlib.contextmanager

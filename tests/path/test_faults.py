@@ -52,7 +52,7 @@ async def test_kill_9_of_agent_broker_ingest_and_database_in_turn(tmp_path: Path
 
 
 async def test_sigterm_of_agent_and_ingest_loses_nothing_at_all(tmp_path: Path) -> None:
-    async with Demo(DemoOptions(data=tmp_path / "data")) as demo:
+    async with Demo(DemoOptions(data=tmp_path / "data", scenario="classroom")) as demo:
         for name in ("agent", "ingest", "agent"):
             await asyncio.sleep(3.0)
             assert await demo.stop(name) < 5
@@ -64,7 +64,7 @@ async def test_sigterm_of_agent_and_ingest_loses_nothing_at_all(tmp_path: Path) 
 
 
 async def test_a_silent_then_cut_network_loses_nothing(tmp_path: Path) -> None:
-    async with Demo(DemoOptions(data=tmp_path / "data", proxy=True)) as demo:
+    async with Demo(DemoOptions(data=tmp_path / "data", scenario="classroom", proxy=True)) as demo:
         assert demo.proxy is not None
         await asyncio.sleep(4.0)
         demo.proxy.pause()
@@ -81,7 +81,7 @@ async def test_a_silent_then_cut_network_loses_nothing(tmp_path: Path) -> None:
 
 
 async def test_sick_devices_cost_only_their_own_readings(tmp_path: Path) -> None:
-    async with Demo(DemoOptions(data=tmp_path / "data", unobserved_share=0.7)) as demo:
+    async with Demo(DemoOptions(data=tmp_path / "data", scenario="classroom", unobserved_share=0.7)) as demo:
         await asyncio.sleep(3.0)
         await demo.ask("bus-1", Request(op="fault", fault="corruption", rate=0.01, seconds=4.0))
         await demo.ask("hall-box", Request(op="fault", fault="stall", seconds=3.0))
@@ -112,7 +112,7 @@ def sequences(rows: list[dict[str, Any]]) -> list[int]:
 async def test_one_unplugged_one_silent_one_babbling_and_the_others_have_no_gap(tmp_path: Path) -> None:
     """What the store shows then: the healthy without a gap, the sick as bad with the reason, back within 2 s."""
     sick_s = 5.0
-    async with Demo(DemoOptions(data=tmp_path / "data", unobserved_share=0.8)) as demo:
+    async with Demo(DemoOptions(data=tmp_path / "data", scenario="classroom", unobserved_share=0.8)) as demo:
         await asyncio.sleep(3.0)
         began_ns = time.time_ns()
         await demo.ask("bus-1", Request(op="fault", fault="silence", device="r102-air", seconds=sick_s))

@@ -57,6 +57,29 @@ def test_a_radio_that_cannot_be_is_refused(wrong: dict[str, float], word: str) -
         check(msgspec.convert({"kind": "ble-bands", "name": "gym", **wrong}, DeviceSpec))
 
 
+async def test_bands_that_are_held_wait_for_start(device: Shelf) -> None:
+    radio = device("ble-bands", bands=2, period_s=0.05, hold=True)
+    await asyncio.sleep(0.2)
+    assert radio.said() == []
+    radio.begin()
+    await until(lambda: len(radio.said()) >= 2)
+    assert {line["n"] for line in radio.said()[:2]} == {1}
+
+
+async def test_after_a_hang_the_adapter_must_be_told_anew_to_scan(device: Shelf) -> None:
+    radio = device("ble-bands", bands=1, period_s=0.05)
+    async with await open_transport(radio.ready.endpoint) as transport:
+        gateway = Device.with_hci("gateway", Address("F0:00:00:00:00:01"), transport.source, transport.sink)
+        await gateway.power_on()
+        await gateway.start_scanning()
+        await until(lambda: radio.state()["open"])
+        radio.fault("hang")
+        radio.clear()
+        await until(lambda: radio.said()[-1]["fault"] == "unheard")
+        await gateway.start_scanning()
+        await until(lambda: radio.said()[-1]["delivered"])
+
+
 async def test_what_is_delivered_is_what_a_scanning_gateway_hears(device: Shelf) -> None:
     radio = device("ble-bands", bands=2, period_s=0.1)
     heard: list[bytes] = []

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -29,9 +31,11 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def test_list() -> None:
     inventory = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
-    assert set(inventory["kinds"]) == {"rdm6300", "modbus-rtu", "modbus-tcp", "ble-bands"}
+    assert set(inventory["kinds"]) == {"rdm6300", "modbus-rtu", "modbus-tcp", "ble-bands", "camera"}
     assert set(inventory["models"]) == {"multisensor_6in1", "airbox_tcp", "renke_rs_co2ws", "senseair_s8"}
-    assert set(inventory["faults"]) == {"silence", "corruption", "drop", "unplug", "stall", "drift", "hang", "vanish"}
+    wire = {"silence", "corruption", "drop", "unplug", "stall", "drift", "hang", "vanish"}
+    assert set(inventory["faults"]) == wire | {"dark", "garbage"}
+    assert set(inventory["scenes"]) == {"lesson", "empty", "full"}
     assert "gate-reader" in inventory["scenarios"]["classroom"]["devices"]
     text = CliRunner().invoke(app, ["list"]).stdout
     assert all(name in text for names in inventory.values() for name in names)
@@ -55,11 +59,35 @@ def test_device(tmp_path: Path, number: signal.Signals) -> None:
     assert not link.is_symlink()
 
 
+def test_camera(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\n")
+    login = ["--username", "admin", "--password-file", str(tmp_path / "password")]
+    with start(
+        "device", "camera", "--capture", "snapshot", "--host", "127.0.0.1", "--scene", "empty", *login
+    ) as process:
+        try:
+            ready = json.loads(process.stdout.readline())
+            assert ready["url"] == f"http://127.0.0.1:{ready['port']}/snapshot.jpg"
+            answers = []
+            for password in ("secret", "wrong"):
+                proof = base64.b64encode(f"admin:{password}".encode()).decode()
+                request = f"GET /snapshot.jpg HTTP/1.1\r\nHost: h\r\nAuthorization: Basic {proof}\r\n\r\n"
+                with socket.create_connection(("127.0.0.1", ready["port"]), timeout=10) as client:
+                    client.sendall(request.encode())
+                    answers.append(client.recv(12))
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0
+    assert answers == [b"HTTP/1.1 200", b"HTTP/1.1 401"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["device", "toaster"], "toaster"),
         (["device", "modbus-rtu", "--units", "one"], "'one' are not units"),
+        (["device", "camera", "--capture", "film"], "choose one of rtsp, mjpeg, snapshot"),
+        (["device", "camera", "--password-file", "/nowhere"], "give a file that can be read"),
         (["run", "--scenario", "war"], "classroom"),
     ],
 )
@@ -103,6 +131,19 @@ def test_run_prints_endpoints_and_writes_the_truth(tmp_path: Path) -> None:
     assert {path.stem for path in (data / "said").iterdir()} == set(devices)
     again = CliRunner().invoke(app, ["run", "--data", str(data)])
     assert again.exit_code == 2, "a run never mixes its truth with another's"
+
+
+def test_run_the_school_and_its_bands(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with start("run", "--data", str(data), "--scenario", "school", "--json") as process:
+        try:
+            printed = json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0
+    (bands,) = [row for row in printed["devices"] if row["device"] == "gym-bands"]
+    assert bands["endpoint"].startswith("tcp-client:")
+    assert (bands["room"], bands["profile"]) == ("g1", "ble/heart_rate_service")
 
 
 def test_run_for_people_ends_after_its_seconds(tmp_path: Path) -> None:

@@ -10,13 +10,18 @@ from simulators.ledger import (
     PlanHead,
     PlannedMeasurement,
     PlannedPresence,
+    PlannedScene,
+    SaidAudioSetup,
     SaidMeasurement,
+    SaidScene,
     plan,
+    read_camera,
     read_measurements,
     read_plan,
     write_plan,
 )
 from simulators.scenario import SCENARIOS
+from simulators.spec import DeviceSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +61,24 @@ def test_a_plan_is_never_written_over(tmp_path: Path) -> None:
     path.write_text("another run")
     with pytest.raises(FileExistsError):
         write_plan(path, [], scenario="classroom", seed=1, seconds=1)
+
+
+def test_a_camera_s_journal_holds_scenes_and_who_set_up_sound(tmp_path: Path) -> None:
+    path = tmp_path / "camera.jsonl"
+    scene = SaidScene(device="camera", n=3, people=8, dark=True, fault="dark", at_ns=5)
+    said = [scene, SaidAudioSetup(device="camera", at_ns=7)]
+    with contextlib.closing(Journal(path)) as journal:
+        for line in said:
+            journal.write(line)
+    assert read_camera(path) == said
+    assert path.read_text().splitlines()[1] == '{"type":"audio_setup","device":"camera","at_ns":7}'
+
+
+def test_the_plan_of_a_camera_can_be_read(tmp_path: Path) -> None:
+    camera = DeviceSpec(kind="camera", name="camera")
+    write_plan(tmp_path / "ledger.jsonl", [camera], scenario="x", seed=1, seconds=13)
+    scenes = [item for item in read_plan(tmp_path / "ledger.jsonl") if isinstance(item, PlannedScene)]
+    assert [item.n for item in scenes] == [1, 2, 3]
 
 
 def test_the_journal_is_readable_line_by_line_while_it_is_written(tmp_path: Path) -> None:

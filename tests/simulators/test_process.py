@@ -155,6 +155,10 @@ def test_scenario_names_what_an_agent_needs(tmp_path: Path) -> None:
         ("gate-reader", "gate", "rfid/rdm6300", 0),
         ("r101-reader", "r101", "rfid/rdm6300", 0),
     }
+    school = SCENARIOS["school"]
+    assert school.devices[: len(scenario.devices)] == scenario.devices
+    gym = school.specs(seed=7, data=tmp_path, hold=True)["gym-radio"]
+    assert (gym.name, gym.bands, gym.hold, gym.link) == ("gym-bands", 48, True, "")
     specs = scenario.specs(seed=7, data=tmp_path, hold=True)
     assert [unit.name for unit in specs["bus-1"].units] == ["r101-air", "r102-air"]
     assert all(spec.hold and spec.pupils == 60 for spec in specs.values() if spec.kind == "rdm6300")

@@ -36,6 +36,8 @@ async def test_asynchronous(campus_device):
 def test_wrong(campus_device):
     with pytest.raises(Exception, match="no model 'x'"):
         campus_device("modbus-rtu", model="x")
+    with pytest.raises(Exception, match="No module named .* → install the extra camera-sim"):
+        campus_device("camera")
 
 pids = []
 
@@ -51,8 +53,10 @@ import sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"cv2", "onnxruntime", "paho", "aiomqtt", "amqtt", "aiohttp", "serialx", "pymodbus"}:
-            raise ModuleNotFoundError(name)
+        if name.split(".")[0] in {
+            "cv2", "onnxruntime", "paho", "aiomqtt", "amqtt", "aiohttp", "serialx", "pymodbus", "av", "numpy", "skimage"
+        }:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Refuse())
 """
@@ -83,7 +87,7 @@ def test_in_another_project_without_our_other_libraries(tmp_path: Path) -> None:
 def test_the_check_above_can_fail(tmp_path: Path) -> None:
     (tmp_path / "test_theirs.py").write_text("def test_it():\n    import aiomqtt\n")
     (tmp_path / "sitecustomize.py").write_text(NOT_INSTALLED)
-    assert "ModuleNotFoundError: aiomqtt" in run(tmp_path).stdout
+    assert "ModuleNotFoundError: No module named 'aiomqtt'" in run(tmp_path).stdout
 
 
 def test_importing_it_costs_next_to_nothing() -> None:

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulators.bands import Band
+from simulators.demo.identities import band_identities, card_identity
 from simulators.demo.leaks import Scanner, patterns
 from simulators.demo.packed import inflated
 from simulators.demo.search import search
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 CARDS = ["3F00123456", "A1B2C3D4E5"]
 CARD = CARDS[1]
 RAW = bytes.fromhex(CARD)
+BAND = Band(seed=1, name="gym-bands-08")
+ADDRESS = bytes.fromhex(BAND.address.replace(":", ""))
 CLEAN = json.dumps([{"subject": f"{n:032x}", "acquired_at_ns": 1_763_760_000_123_456_789 + n} for n in range(50)])
 
 
 @pytest.fixture(scope="module")
 def scanner() -> Scanner:
-    return Scanner(CARDS)
+    return Scanner([*(card_identity(number, card) for number, card in enumerate(CARDS)), *band_identities(7, BAND)])
 
 
 @pytest.mark.parametrize(
@@ -63,16 +67,54 @@ def scanner() -> Scanner:
 )
 def test_a_card_number_is_found_however_it_is_written(scanner: Scanner, written: bytes) -> None:
     for data in (written, b'{"note": "' + written + b'"}', CLEAN.encode() + b" " + written + b" " + CLEAN.encode()):
-        assert {leak.card for leak in scanner.scan(data, "here")} == {1}
-        assert {leak.card for leak in scanner.scan(b"xx" + gzip.compress(data) + b"yy", "here")} == {1}
+        assert {leak.who for leak in scanner.scan(data, "here")} == {"card 1"}
+        assert {leak.who for leak in scanner.scan(b"xx" + gzip.compress(data) + b"yy", "here")} == {"card 1"}
+
+
+@pytest.mark.parametrize(
+    ("written", "who"),
+    [
+        (BAND.address.encode(), "address"),
+        (BAND.address.lower().encode(), "address"),
+        (BAND.address.replace(":", "").encode(), "address"),
+        (BAND.address.replace(":", "_").encode(), "address"),
+        (BAND.address.replace(":", "-").lower().encode(), "address"),
+        (ADDRESS, "address"),
+        (ADDRESS[::-1], "address"),
+        (ADDRESS[::-1].hex().encode(), "address"),
+        (str(int.from_bytes(ADDRESS, "big")).encode(), "address"),
+        (base64.b64encode(ADDRESS), "address"),
+        (hashlib.sha256(BAND.address.encode()).hexdigest().encode(), "address"),
+        (hashlib.md5(ADDRESS, usedforsecurity=False).digest(), "address"),
+        (BAND.id, "id"),
+        (BAND.id[::-1], "id"),
+        (BAND.id.hex().encode(), "id"),
+        (BAND.id.hex().upper().encode(), "id"),
+        (BAND.id.hex(":").encode(), "id"),
+        ("".join(f"\\u{ord(letter):04x}" for letter in BAND.id.hex().upper()).encode(), "id"),
+        (hashlib.blake2b(BAND.id.hex().upper().encode(), digest_size=16).hexdigest().encode(), "id"),
+        (BAND.name.encode(), "name"),
+        (base64.b64encode(BAND.name.encode()), "name"),
+        (hashlib.sha1(BAND.name.encode(), usedforsecurity=False).hexdigest().encode(), "name"),
+    ],
+    ids=lambda value: value[:24].decode(errors="replace") if isinstance(value, bytes) else value,
+)
+def test_a_band_is_found_however_it_is_written(scanner: Scanner, written: bytes, who: str) -> None:
+    for data in (written, b'{"note": "' + written + b'"}', CLEAN.encode() + b" " + written + b" " + CLEAN.encode()):
+        assert {leak.who for leak in scanner.scan(data, "here")} == {f"{who} of band 7"}
+        assert {leak.who for leak in scanner.scan(b"xx" + gzip.compress(data) + b"yy", "here")} == {f"{who} of band 7"}
+
+
+SCANNER = Scanner([card_identity(0, CARD), *band_identities(1, BAND)])
 
 
 @given(st.integers(0, 10**6), st.binary(max_size=40), st.binary(max_size=40))
 def test_every_pattern_is_found_at_every_place(number: int, before: bytes, after: bytes) -> None:
-    every = list(patterns(CARD))
+    identities = [card_identity(0, CARD), *band_identities(1, BAND)]
+    every = [pattern for identity in identities for pattern in patterns(identity)]
     pattern = every[number % len(every)]
     quote = b"|"
-    assert Scanner([CARD]).scan(before + quote + pattern.data + quote + after, "here")
+    assert SCANNER.scan(before + quote + pattern.data + quote + after, "here")
 
 
 def test_clean_data_stay_clean(scanner: Scanner) -> None:
@@ -87,7 +129,7 @@ def test_digits_inside_longer_numbers_are_no_leak(scanner: Scanner) -> None:
     assert scanner.scan(f"at {tag}.".encode(), "here") != []
 
 
-def test_a_leak_names_the_card_by_its_place_only(scanner: Scanner) -> None:
+def test_a_leak_names_whom_by_the_place_only(scanner: Scanner) -> None:
     text = repr(scanner.scan(CARD.encode(), "here"))
     assert CARD not in text
     assert CARD.lower() not in text
@@ -95,7 +137,7 @@ def test_a_leak_names_the_card_by_its_place_only(scanner: Scanner) -> None:
 
 def test_ten_megabytes_take_less_than_three_seconds() -> None:
     rng = random.Random(7)  # noqa: S311
-    cards = [f"{rng.getrandbits(40):010X}" for _ in range(60)]
+    cards = [card_identity(number, f"{rng.getrandbits(40):010X}") for number in range(60)]
     data = (CLEAN.encode() * 1000)[:8_000_000] + rng.randbytes(2_000_000)
     began = time.process_time()
     assert Scanner(cards).scan(data, "here") == []
@@ -108,7 +150,11 @@ def test_the_search_sees_files_databases_names_and_texts_but_not_the_truth(tmp_p
     (tmp_path / "ledger.jsonl").write_text(CARD)
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "keys.toml").write_text(CARD)
-    scanner = Scanner(CARDS)
+    (tmp_path / "agent" / "bindings").mkdir()
+    (tmp_path / "agent" / "bindings" / "gym-bands.toml").write_text(CARD)
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "device-gym-radio.log").write_text(CARD)
+    scanner = Scanner([card_identity(number, card) for number, card in enumerate(CARDS)])
     assert search(scanner, tmp_path, texts={"health": {"a": 1}}) == []
     connection = sqlite3.connect(tmp_path / "agent" / "buffer.sqlite")
     connection.execute("CREATE TABLE batch (payload BLOB)")

@@ -142,8 +142,9 @@ async def test_the_tap_keeps_everything_and_comes_back_after_the_broker(broker: 
             await me.publish(f"{TOPIC}/health", b"not json")
             await me.publish("campus/v1/other/gw/health", b'{"at_ns": 6}')
             await me.publish(f"{TOPIC}/stored", encode_ack(Ack(epoch="0123456789abcdef", time_ns=1, stored=[(1, 9)])))
-            await until(lambda: tap.first_stored is not None)
-        assert (tap.published, tap.acknowledged) == (1, 1)
+            await until(lambda: tap.first_stored)
+        assert tap.published == tap.acknowledged == {"environment": 1}
+        assert list(tap.first_stored) == ["environment"]
         assert tap.latest["r101-air"] == (1, {"co2": 401.0})
         assert tap.health == {"at_ns": 5, "counters": {"a": 1}}
         await broker.kill()

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simulators.demo.options import DemoOptions, broker_url, redacted
+from simulators.demo.sabotage import Sabotage
 from telemetry.errors import ConfigError
 
 
@@ -33,6 +35,19 @@ def test_the_broker_is_found_in_the_url(url: str | None, address: tuple[str, int
 def test_another_url_is_refused_with_what_to_write(url: str) -> None:
     with pytest.raises(ConfigError, match="mqtt://"):
         DemoOptions(data=Path("x"), mqtt=url).check()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"scenario": "war"}, "classroom, school"),
+        ({"scenario": "classroom", "vitals": False}, "--no-vitals"),
+        ({"scenario": "classroom", "sabotage": Sabotage.LEAK_BAND}, "leak-band"),
+    ],
+)
+def test_what_the_scene_does_not_have_is_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        DemoOptions(data=Path("x"), **wrong).check()
 
 
 def test_an_unknown_protocol_is_refused() -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from simulators.demo.compare import Comparison
 from simulators.demo.leaks import Leak
-from simulators.demo.report import CATEGORIES, ProcessReport, Report, judge, tables
+from simulators.demo.report import CATEGORIES, ProcessReport, Report, judge, tables, withheld, withheld_by_agent
 from simulators.demo.verdict import Family
 
 
@@ -17,6 +17,7 @@ def report(**change: Any) -> Report:
         "withheld": {},
         "withheld_by_agent": {},
         "first_stored_s": 1.5,
+        "first_stored_by_family_s": {"environment": 1.5, "attendance": None},
         "seconds": 20.0,
         "processes": {"agent": ProcessReport(rss_mb=40.0, cpu_s=1.0)},
         "outages": [],
@@ -35,12 +36,19 @@ def reasons(
     leaks: tuple[Leak, ...] = (),
     share: float = 0.1,
     uncertain: dict[str, int] | None = None,
+    vitals: Family | None = None,
     **change: Any,
 ) -> str:
     made = report(**change)
     judge(
         made,
-        Comparison(environment=environment, attendance=Family(said=3, stored=3, uncertain=uncertain or {})),
+        Comparison(
+            families={
+                "environment": environment,
+                "attendance": Family(said=3, stored=3, uncertain=uncertain or {}),
+                "vitals": vitals or Family(said=3, stored=3),
+            }
+        ),
         leaks,
         unobserved_share=share,
     )
@@ -75,21 +83,54 @@ def test_too_much_unobserved_is_a_reason() -> None:
 
 def test_the_agents_own_count_of_the_withheld_must_agree() -> None:
     good = Family(said=1, stored=1)
-    both = {"withheld": {"no_consent": 2}}
-    assert reasons(good, **both, withheld_by_agent={"no_consent": 2}) == ""
+    both = {"withheld": {"personal.no_consent": 2}}
+    assert reasons(good, **both, withheld_by_agent={"personal.no_consent": 2}) == ""
     assert reasons(good, **both, withheld_by_agent=None) == ""
-    assert "{'no_consent': 2}, but the agent counted nothing" in reasons(good, **both, withheld_by_agent={})
+    assert "{'personal.no_consent': 2}, but the agent counted nothing" in reasons(good, **both, withheld_by_agent={})
 
 
 def test_what_a_reader_said_while_it_was_unplugged_may_or_may_not_have_been_withheld() -> None:
     good, unsure = Family(said=1, stored=1), {"no_consent": 1}
     for counted, fits in ((0, False), (1, True), (2, True), (3, False)):
-        both = {"withheld": {"no_consent": 1}, "withheld_by_agent": {"no_consent": counted}}
+        both = {"withheld": {"personal.no_consent": 1}, "withheld_by_agent": {"personal.no_consent": counted}}
         assert (reasons(good, uncertain=unsure, **both) == "") is fits
 
 
+def test_withheld_counts_are_told_by_class_and_those_of_no_person_apart() -> None:
+    families = {
+        "attendance": Family(withheld={"no_consent": 2}),
+        "environment": Family(),
+        "vitals": Family(withheld={"no_consent": 3, "unbound": 4}),
+    }
+    counted = {
+        "gate.withheld.personal.no_consent": 2,
+        "gate.withheld.sensitive.no_consent": 3,
+        "gate.withheld.group.no_policy": 9,
+        "device.gym-bands.unbound_readings": 4,
+        "buffer.values": 7,
+    }
+    truth = withheld(Comparison(families=families), lambda family: family.withheld)
+    assert truth == withheld_by_agent(counted)
+    assert truth == {"personal.no_consent": 2, "sensitive.no_consent": 3, "unbound": 4}
+
+
+def test_a_family_stored_late_is_a_reason() -> None:
+    times = {"environment": 1.0, "vitals": 20.5}
+    text = reasons(Family(said=1, stored=1), first_stored_by_family_s=times)
+    assert text == "vitals: first stored after 20.5 s, later than 20 s"
+
+
+def test_a_family_without_a_rule_must_be_withheld_and_not_stored() -> None:
+    good = Family(said=1, stored=1)
+    closed = Family(said=3, closed=True, withheld={"class_not_allowed": 3})
+    assert reasons(good, vitals=closed) == ""
+    assert "nothing was withheld" in reasons(good, vitals=Family(said=3, closed=True))
+    leaked = Family(said=3, closed=True, withheld={"class_not_allowed": 3}, leaked=2)
+    assert "vitals: 2 leaked" in reasons(good, vitals=leaked)
+
+
 def test_a_leak_is_a_reason_that_names_no_number() -> None:
-    leak = Leak(card=3, how="card hex", where="mqtt.tap")
+    leak = Leak(who="card 3", how="card hex", where="mqtt.tap")
     text = reasons(Family(said=1, stored=1), leaks=(leak,))
     assert "card 3 as card hex in mqtt.tap" in text
 
@@ -106,11 +147,12 @@ def test_the_report_is_json_and_a_table() -> None:
 
 def test_at_80_columns_nothing_of_the_table_is_cut() -> None:
     family = Family(said=123_456, stored=123_455, lost=1, withheld={"no_consent": 2, "no_key": 3}).counts()
-    shown = printed(report(families={"environment": family, "attendance": family, "occupancy": family}))
+    names = ("environment", "attendance", "vitals", "occupancy")
+    shown = printed(report(families=dict.fromkeys(names, family)))
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= 80
-    rows = {cells[1]: cells[2:5] for line in shown.splitlines() if len(cells := line.split("│")) == 6}
+    rows = {cells[1]: cells[2:6] for line in shown.splitlines() if len(cells := line.split("│")) == 7}
     rows = {name.strip(): [cell.strip() for cell in cells] for name, cells in rows.items()}
-    assert rows["said"] == ["123456"] * 3
-    assert rows["withheld"] == ["5"] * 3
+    assert rows["said"] == ["123456"] * 4
+    assert rows["withheld"] == ["5"] * 4
     assert set(rows) == {category.replace("younger_than_w", "younger than W") for category in CATEGORIES}

@@ -44,42 +44,49 @@ def samples(packet: Publish) -> list[Any]:
 
 
 def test_drop_removes_a_sample_and_keeps_the_batch() -> None:
-    harmed = Saboteur(Sabotage.DROP, cards=CARDS)(publish(1))
+    harmed = Saboteur(Sabotage.DROP, numbers=CARDS)(publish(1))
     assert [sample.acquired_at_ns for sample in samples(harmed)] == [1_001, 1_002]
     assert decode_batch(unpack(harmed.payload)).number == 1
 
 
 def test_drop_leaves_a_batch_of_one_sample_alone() -> None:
     packet = publish(1, samples=1)
-    assert Saboteur(Sabotage.DROP, cards=CARDS)(packet) is packet
+    assert Saboteur(Sabotage.DROP, numbers=CARDS)(packet) is packet
 
 
 def test_dup_adds_a_copy_a_little_later() -> None:
-    harmed = samples(Saboteur(Sabotage.DUP, cards=CARDS)(publish(1)))
+    harmed = samples(Saboteur(Sabotage.DUP, numbers=CARDS)(publish(1)))
     assert len(harmed) == 4
     assert harmed[-1].values == harmed[0].values
     assert harmed[-1].acquired_at_ns - harmed[0].acquired_at_ns == 3_000_000
 
 
 def test_alter_changes_a_value_but_not_the_sequence() -> None:
-    harmed = samples(Saboteur(Sabotage.ALTER, cards=CARDS)(publish(1)))
+    harmed = samples(Saboteur(Sabotage.ALTER, numbers=CARDS)(publish(1)))
     assert harmed[0].values == {"sequence": 7.0, "co2": 500.125}
 
 
 def test_alter_changes_a_handle_where_there_is_no_number() -> None:
-    harmed = samples(Saboteur(Sabotage.ALTER, cards=CARDS)(publish(1, data_class="personal")))
+    harmed = samples(Saboteur(Sabotage.ALTER, numbers=CARDS)(publish(1, data_class="personal")))
     assert harmed[0].subject not in {None, "ab" * 16}
 
 
 def test_leak_puts_a_card_number_into_a_field_that_the_ingest_ignores() -> None:
-    harmed = Saboteur(Sabotage.LEAK, cards=CARDS)(publish(1))
+    harmed = Saboteur(Sabotage.LEAK, numbers=CARDS)(publish(1))
     assert any(card.encode() in unpack(harmed.payload) for card in CARDS)
     assert len(samples(harmed)) == 3
 
 
+def test_each_class_has_its_turn() -> None:
+    saboteur = Saboteur(Sabotage.ALTER, numbers=CARDS)
+    packets = [publish(number, data_class=("open", "sensitive", "group")[number % 3]) for number in range(18)]
+    harmed = [packet.topic.split("/")[-2] for packet in packets if saboteur(packet) is not packet]
+    assert {name: harmed.count(name) for name in harmed} == {"open": 2, "sensitive": 2, "group": 2}
+
+
 @pytest.mark.parametrize("kind", list(Sabotage))
 def test_a_repeated_batch_is_harmed_in_the_same_way(kind: Sabotage) -> None:
-    saboteur = Saboteur(kind, cards=CARDS)
+    saboteur = Saboteur(kind, numbers=CARDS)
     first = [saboteur(publish(number)) for number in range(1, 8)]
     again = [saboteur(publish(number)) for number in range(1, 8)]
     assert [packet.payload for packet in again] == [packet.payload for packet in first]
@@ -87,7 +94,7 @@ def test_a_repeated_batch_is_harmed_in_the_same_way(kind: Sabotage) -> None:
 
 
 def test_other_packets_pass_untouched() -> None:
-    saboteur = Saboteur(Sabotage.ALTER, cards=CARDS)
+    saboteur = Saboteur(Sabotage.ALTER, numbers=CARDS)
     for topic, payload in (
         ("campus/v1/demo/gw/status", b"{}"),
         ("other", b"x"),

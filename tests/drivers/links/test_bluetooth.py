@@ -50,6 +50,19 @@ async def test_devices_share_one_scanner_and_hear_what_they_want():
     assert not air.scanners
 
 
+async def test_what_is_heard_as_the_scanner_starts_is_not_lost(monkeypatch):
+    air = Air()
+    start = air.scanner.start
+
+    async def start_and_hear(scanner):
+        await start(scanner)
+        air.advertise(manufacturer={1: b"early"})
+
+    monkeypatch.setattr(air.scanner, "start", start_and_hear)
+    async with radio(air) as link, link.subscribed(everything, time.time_ns) as adverts:
+        assert (await adverts.next()).manufacturer == {1: b"early"}
+
+
 async def test_what_a_device_leaves_unread_is_bounded_and_counted():
     air, counters = Air(), Counters()
     async with radio(air, counters) as link, link.subscribed(everything, time.time_ns) as adverts:

@@ -1,0 +1,164 @@
+"""The agent among 45 bands at 1 Hz and three GATT connections beside them: what became samples, CPU, peak memory.
+
+The adapter is a virtual one: the agent parses HCI itself, in Python, which BlueZ and the kernel do for a real one.
+The broker is a real mosquitto; the real ingest stores in SQLite, from which the samples are counted.
+`python -m benchmarks.bands --minutes 1`, or BANDS_MINUTES=1 for `make bench`, measures for less than five minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks import _stage
+from simulators.demo.config import write_private
+from simulators.demo.handles import handle, subkey
+from simulators.ledger import bands_of, read_beats
+from simulators.spec import DeviceSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simulators.ledger import SaidBeat
+
+RADIO: Final = DeviceSpec(kind="ble-bands", name="gym", bands=45, gatt_bands=3)
+MINUTES: Final = 5.0
+WARM_S: Final = 10.0
+ARRIVAL_S: Final = 5.0
+SITE: Final = "bench"
+PURPOSE: Final = "pe_lesson"
+_CONFIG: Final = """
+site = "{site}"
+gateway = "gw-1"
+simulated = true
+[mqtt]
+url = "{mqtt}"
+[buffer]
+path = "{folder}/buffer"
+[privacy]
+key_file = "{folder}/keys.toml"
+policy_file = "{folder}/policy.toml"
+[clock]
+assume_synced = true
+[[link]]
+name = "radio"
+kind = "bluetooth"
+hci = "{hci}"
+connections = 3
+[[device]]
+name = "adverts"
+room = "gym"
+profile = "ble/heart_rate_service"
+link = "radio"
+options = {{ bindings_file = "{folder}/adverts.toml" }}
+[[device]]
+name = "gatt"
+room = "gym"
+profile = "ble/heart_rate_service"
+link = "radio"
+options = {{ gatt = true, bindings_file = "{folder}/gatt.toml" }}
+"""
+_POLICY: Final = """
+schema = "campus.policy/1"
+site = "{site}"
+version = 1
+valid_from = 2000-01-01T00:00:00Z
+valid_until = 2100-01-01T00:00:00Z
+[[allow]]
+class = "sensitive"
+purpose = "{purpose}"
+[[allow]]
+class = "group"
+purpose = "{purpose}"
+consent = false
+[consents]
+{purpose} = {handles}
+"""
+
+
+def _identifiers() -> list[str]:
+    """Return the static ids: of the bands that advertise, then of those that are connected to."""
+    return [band.id.hex().upper() for band in bands_of(RADIO)]
+
+
+def _configure(folder: Path, *, mqtt: str, hci: str) -> Path:
+    """Write the agent's files; return its settings."""
+    key = subkey(b"benchmark" * 4, site=SITE, school_year="2026-2027", purpose=PURPOSE)
+    keys = f'schema = "campus.gateway-keys/1"\nsite = "{SITE}"\nschool_year = "2026-2027"\nsimulated = true\n'
+    write_private(folder / "keys.toml", f'{keys}[keys]\n{PURPOSE} = "{key.hex()}"\n')
+    ids = _identifiers()
+    handles = json.dumps([handle(key, kind="band", identifier=identifier) for identifier in ids])
+    write_private(folder / "policy.toml", _POLICY.format(site=SITE, purpose=PURPOSE, handles=handles))
+    for name, bound in (("adverts", ids[: RADIO.bands]), ("gatt", ids[RADIO.bands :])):
+        write_private(folder / f"{name}.toml", f'schema = "campus.bands/1"\nbound = {json.dumps(bound)}\n')
+    path = folder / "agent.toml"
+    write_private(path, _CONFIG.format(site=SITE, mqtt=mqtt, folder=folder, hci=hci))
+    return path
+
+
+def _stored(store: str) -> list[dict[str, Any]]:
+    """Return the rows that hold a reading: its energy numbers it."""
+    query = [str(_stage.PROGRAMS / "cloud-ingest"), "query", "--store", store, "--measurement", "vitals"]
+    asked = subprocess.run([*query, "--last", "all", "--format", "json"], check=True, capture_output=True)
+    return [row for row in json.loads(asked.stdout) if row.get("energy") is not None]
+
+
+def _delivered(said: Sequence[SaidBeat]) -> tuple[int, int]:
+    """Return how many readings the radio delivered: in adverts, and over connections."""
+    advertised = set(_identifiers()[: RADIO.bands])
+    told = [beat.identifier in advertised for beat in said if beat.delivered]
+    return sum(told), len(told) - sum(told)
+
+
+def run(minutes: float | None = None) -> list[dict[str, Any]]:
+    """Return the figures."""
+    measured_s = 60 * (minutes or float(os.environ.get("BANDS_MINUTES", MINUTES)))
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="campus-bench-")))
+        mqtt = stack.enter_context(_stage.mosquitto(folder))
+        store = f"sqlite://{folder}/store.sqlite"
+        ingest = [str(_stage.PROGRAMS / "cloud-ingest"), "run", "--mqtt", mqtt, "--store", store]
+        stack.enter_context(_stage.process([*ingest, "--data", str(folder / "ingest")], folder / "ingest.log"))
+        bands = ("--bands", str(RADIO.bands), "--gatt-bands", str(RADIO.gatt_bands), "--name", RADIO.name)
+        with contextlib.ExitStack() as around:
+            said = folder / "said.jsonl"
+            radio = around.enter_context(
+                _stage.device("ble-bands", *bands, "--said", str(said), log=folder / "radio.log")
+            )
+            config = _configure(folder, mqtt=mqtt, hci=radio["endpoint"])
+            command = [str(_stage.PROGRAMS / "edge-agent"), "run", "--config", str(config)]
+            agent = stack.enter_context(_stage.process(command, folder / "agent.log"))
+            time.sleep(WARM_S)
+            started, cpu = time.monotonic(), _stage.cpu_s(agent.pid)
+            time.sleep(measured_s)
+            share = 100 * (_stage.cpu_s(agent.pid) - cpu) / (time.monotonic() - started)
+            peak = _stage.peak_rss_mb(agent.pid)
+        time.sleep(ARRIVAL_S)  # the radio has stopped: what it said last is still on its way
+        adverts, notifications = _delivered(read_beats(said))
+        found = _stored(store)
+        log = (folder / "agent.log").read_text()[-1500:]
+    if not adverts or not notifications:
+        raise RuntimeError(f"the radio delivered {adverts} adverts and {notifications} notifications:\n{log}")
+    readings = {(row["device"], row["subject"], row["energy"]) for row in found}
+    kept = {name: sum(device == name for device, _, _ in readings) for name in ("adverts", "gatt")}
+    what = f"{RADIO.bands} bands at 1 Hz for {measured_s / 60:g} min"
+    return [
+        _stage.at_least(f"{what}: adverts that became stored samples", kept["adverts"], "samples", adverts, 0.99),
+        _stage.at_least("the same, of three connections beside them", kept["gatt"], "samples", notifications, 0.99),
+        _stage.no_more_than(f"agent among {what}: CPU, HCI parsed in Python", share, "% of a core", 15),
+        _stage.no_more_than(f"agent among {what}: peak memory", peak, "MB", 80),
+    ]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bands", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=None)
+    for row in run(parser.parse_args().minutes):
+        print(row)

@@ -1,0 +1,109 @@
+"""Worker: one worker process as the agent sees it. It gets one socket, and nothing by command line or environment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from drivers.camera_people.exits import said
+from drivers.camera_people.record import REQUEST, SIZE
+from telemetry.errors import DeviceUnavailable
+from telemetry.sample import Reason
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+
+MODULE: Final = "drivers.camera_people.worker"
+ROOT: Final = Path(__file__).parents[2]
+STOP_S: Final = 0.5
+# What a library may need to be found and to run; nothing of the agent's own, which may hold secrets.
+KEPT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE")
+
+
+class Worker:
+    """A running worker: asked for one record at a time; an answer that comes late is the next one's."""
+
+    def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._asked_s: float | None = None
+        self.started_s = time.monotonic()
+        self.answers = 0
+
+    @classmethod
+    async def start(cls, assignment: bytes) -> Self:
+        """Return a new worker, told what to do. Raises OSError if it cannot be started."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=ours, limit=1024)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-s", "-P", "-m", MODULE, str(theirs.fileno())),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    env={name: os.environ[name] for name in KEPT if name in os.environ} | {"PYTHONPATH": str(ROOT)},
+                )
+            except BaseException:
+                writer.close()
+                raise
+        writer.write(assignment)
+        return cls(process, reader, writer)
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def silent_s(self) -> float:
+        """How long it has owed an answer; 0 if it owes none."""
+        return 0.0 if self._asked_s is None else time.monotonic() - self._asked_s
+
+    async def answer(self, *, wait_ms: int) -> bytes:
+        """Return the next record's bytes; the caller sets the deadline. Raises DeviceUnavailable without a worker."""
+        try:
+            if self._asked_s is None:
+                self._writer.write(REQUEST.pack(wait_ms))
+                self._asked_s = time.monotonic()
+            data = await self._reader.readexactly(SIZE)
+        except (OSError, asyncio.IncompleteReadError):
+            raise DeviceUnavailable("the camera's worker is gone", reason=Reason.SENSOR_FAULT) from None
+        self._asked_s = None
+        self.answers += 1
+        return data
+
+    def kill(self) -> None:
+        """End it at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def ended(self) -> int:
+        """Wait until it has ended; return its exit code."""
+        return await self._process.wait()
+
+    async def stop(self) -> str:
+        """End it, within a second, and return in words how it ended; never raises."""
+        self._writer.close()
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+        return said(self._process.returncode)

@@ -1,0 +1,138 @@
+"""What the worker tells the agent, pure: 48 bytes of numbers. There is no field that could hold a picture.
+
+Layout: README.md beside this file. Both ends use this module; the demo's verdict reads the bytes by itself.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from telemetry.crowd import FEW
+from telemetry.errors import ProtocolError
+
+VERSION: Final = 1
+_BODY: Final = struct.Struct("<HHIHHHHQIIIII")
+_SUM: Final = struct.Struct("<I")
+SIZE: Final = _BODY.size + _SUM.size
+NOTHING: Final = 0xFFFF
+"""In `people` and `brightness`: not known."""
+MAX_PEOPLE: Final = 1000
+FULL_BRIGHTNESS: Final = 10_000
+
+REQUEST: Final = struct.Struct("<H")
+"""What the agent asks with: how many milliseconds the worker may wait for a new picture."""
+
+
+class State(IntEnum):
+    """What became of one reading."""
+
+    COUNTED = 1
+    DARK = 2
+    """Too little light to tell how many people are there."""
+    STALLED = 3
+    """The camera is connected, but sends no new picture."""
+    UNDECODABLE = 4
+    """What it sends is no picture, or a damaged one."""
+    UNREACHABLE = 5
+    REFUSED = 6
+    """It does not accept the credentials."""
+    MODEL_FAULT = 7
+    """The model gave something that is no number."""
+    WAITING = 8
+    """Connecting, or waiting for the next picture of a slow camera."""
+
+
+SEEN: Final = frozenset({State.COUNTED, State.DARK, State.MODEL_FAULT})
+"""States that are about a picture: its brightness, size and time are known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One answer of the worker. The counts from `frames` on grow from the worker's start and wrap at 2^32."""
+
+    state: State
+    sequence: int
+    """Number of this record, from 1 at the worker's start."""
+    people: int | None = None
+    """As it may be told (`telemetry.crowd`); only when counted."""
+    brightness: float | None = None
+    """Mean of the picture's luma, 0 to 1."""
+    width: int = 0
+    height: int = 0
+    """The picture's size, px."""
+    captured_ns: int = 0
+    """CLOCK_MONOTONIC, in ns, when the picture was received; 0 without one."""
+    frames: int = 0
+    """Pictures received."""
+    skipped: int = 0
+    """Of these, not looked at since a newer one came, or nobody asked."""
+    undecodable: int = 0
+    reopened: int = 0
+    """How often the connection was opened again."""
+    inference_us: int = 0
+    """How long the model took for this picture, µs."""
+
+
+def encode(record: Record) -> bytes:
+    """Return `record` as its bytes."""
+    body = _BODY.pack(
+        VERSION,
+        record.state,
+        _u32(record.sequence),
+        NOTHING if record.people is None else min(record.people, MAX_PEOPLE),
+        NOTHING if record.brightness is None else round(record.brightness * FULL_BRIGHTNESS),
+        min(record.width, 0xFFFF),
+        min(record.height, 0xFFFF),
+        record.captured_ns,
+        _u32(record.frames),
+        _u32(record.skipped),
+        _u32(record.undecodable),
+        _u32(record.reopened),
+        min(record.inference_us, 0xFFFFFFFF),
+    )
+    return body + _SUM.pack(zlib.crc32(body))
+
+
+def decode(data: bytes) -> Record:
+    """Return the record in `data`. Raises ProtocolError for anything that no sound worker says."""
+    if len(data) != SIZE:
+        raise ProtocolError(f"a record of {len(data)} bytes, not {SIZE}")
+    body = data[: _BODY.size]
+    if _SUM.unpack(data[_BODY.size :])[0] != zlib.crc32(body):
+        raise ProtocolError("a record with a wrong sum")
+    version, state, sequence, people, brightness, width, height, captured_ns, *counts = _BODY.unpack(body)
+    if version != VERSION:
+        raise ProtocolError(f"a record of version {version}, not {VERSION}")
+    if state not in set(State):
+        raise ProtocolError(f"a record of unknown state {state}")
+    state = State(state)
+    counted, seen = state is State.COUNTED, state in SEEN
+    if (people != NOTHING) is not counted or (counted and not (people == 0 or FEW <= people <= MAX_PEOPLE)):
+        raise ProtocolError(f"a record of state {state.name} that says {people} people")
+    if (brightness != NOTHING) is not seen or (seen and brightness > FULL_BRIGHTNESS):
+        raise ProtocolError(f"a record of state {state.name} that says brightness {brightness}")
+    if seen is not (width > 0 and height > 0 and captured_ns > 0):
+        raise ProtocolError(f"a record of state {state.name} with a picture of {width}x{height} px at {captured_ns}")
+    frames, skipped, undecodable, reopened, inference_us = counts
+    return Record(
+        state=state,
+        sequence=sequence,
+        people=people if counted else None,
+        brightness=brightness / FULL_BRIGHTNESS if seen else None,
+        width=width,
+        height=height,
+        captured_ns=captured_ns,
+        frames=frames,
+        skipped=skipped,
+        undecodable=undecodable,
+        reopened=reopened,
+        inference_us=inference_us,
+    )
+
+
+def _u32(count: int) -> int:
+    return count & 0xFFFFFFFF
