@@ -32,6 +32,7 @@ SECRETS: Final = ".password"
 """Ending of the files with the cameras' passwords."""
 RECORDS: Final = "records"
 """Folder of what left the cameras' workers, as the agent kept it for an audit."""
+_ROOM_TYPES: Final = {"gate": "entrance", "g1": "gym", "hall": "hall"}
 BINDINGS: Final = "bindings"
 """Folder of the lists of bound bands, one a radio: what the agent is given, so not what it may let out."""
 
@@ -106,6 +107,11 @@ def write_agent(
         # The truth is told by this machine's clock too, so it does not matter whether NTP has set it.
         ("[clock]", {"assume_synced": True}),
         ("[health]", {"period_s": HEALTH_S}),
+    ]
+    # A camera is refused in some kinds of room, so the agent must know what kind each is.
+    tables += [
+        ("[[room]]", {"name": room, "type": _ROOM_TYPES.get(room, "classroom")})
+        for room in dict.fromkeys(scene.rooms.values())
     ]
     cameras = {device.link: device.name for device in scene.scenario.devices if device.kind == "camera"}
     for name, settings in links.items():
@@ -183,7 +189,7 @@ def _policy(scene: Scene, site: Site, *, now: datetime, vitals: bool) -> str:
         rules += [_rule("sensitive", LESSON, consent=True), _rule("group", LESSON, consent=False)]
     if OCCUPANCY in scene.families:
         purposes.append(
-            {"name": OCCUPANCY_PURPOSE, "basis": "public_interest", "zh": "人数", "en": "how many are there"}
+            {"name": OCCUPANCY_PURPOSE, "basis": "legal_duty", "zh": "在室人数", "en": "how many are there"}
         )
         rules.append(_rule("group", OCCUPANCY_PURPOSE, consent=False))
     return toml([
