@@ -279,7 +279,7 @@ class Influx2:
         for (key, at), fields in sorted(self.points.items(), key=lambda item: item[0][1]):
             measurement, *pairs = key.split(",")
             tags = dict(pair.split("=") for pair in pairs)
-            if measurement != asked[2] or not since <= at < until or any(tags.get(t) != v for t, v in conditions):
+            if measurement != asked[2] or not since <= at < until or any(tags.get(t, "") != v for t, v in conditions):
                 continue
             kept = {n: v for n, v in fields.items() if (not wanted or n in wanted) and (not every or type(v) is float)}
             if kept:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
@@ -133,6 +134,26 @@ def test_the_page_in_english_says_the_same(gateway):
     assert "to school · topic telemetry/personal · bucket campus_personal · kept 180 days" in leaves
     assert "consented 2" in leaves
     assert "no rule for this point" in stays
+
+
+GROUP_RULE = '\n[[rule]]\nclass = "group"\npurpose = "pe_lesson"\ndistance = "school"\n'
+
+
+def test_class_means_stand_on_the_page_where_a_roster_makes_them(gateway):
+    lessons = [
+        lesson(name, on=f"{datetime.now(UTC):%Y-%m-%d}", bindings={"b" * 32: "c" * 32}) for name in ("c7-1", "c7-2")
+    ]
+    more = {"policy": POLICY + GROUP_RULE, "roster": roster_text(*lessons, lesson("c7-3"))}
+
+    def means(**changes):
+        page = json.loads(gateway("--json", **(ALL | more | changes)))
+        return [(row["devices"], row["leaves"]) for row in page["rows"] if "heart_rate_mean" in row["points"]]
+
+    assert means() == [(3, True)]  # two classes, beside the radio that counts the bands
+    assert means(policy=POLICY) == [(3, False)]
+    assert means(roster=roster_text(*lessons, last=ago(days=1))) == []
+    assert means(consents=consents_text()) == means(keys=("attendance",)) == []
+    assert "heart_rate_mean, pupils (3)" in " ".join(gateway(**(ALL | more)).split())
 
 
 def test_no_handle_and_no_key_stands_on_the_page(gateway):
