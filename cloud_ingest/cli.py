@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 import typer
 
 from cloud_ingest.durations import parse_duration
+from cloud_ingest.erasecli import erase_app
+from cloud_ingest.peoplecli import audit_app, gateway_app, subject_app
 from telemetry.errors import AuthError, CampusError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from cloud_ingest.settings import Settings
+    from cloud_ingest.stores.base import Record, Selection
     from telemetry.sample import DataClass
 
 UNAVAILABLE: Final = 69
@@ -49,6 +52,10 @@ app = typer.Typer(
 _LISTEN_HELP: Final = "host:port of the console, such as [::1]:8080; port 0 takes a free one."
 letters_app = typer.Typer(help="Messages that could not be stored.", epilog=_EPILOG, no_args_is_help=True)
 app.add_typer(letters_app, name="deadletter")
+app.add_typer(erase_app, name="erase")
+app.add_typer(subject_app, name="subject")
+app.add_typer(gateway_app, name="gateway")
+app.add_typer(audit_app, name="audit")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).")]
 MqttOption = Annotated[str | None, typer.Option("--mqtt", help="Broker: mqtt://host:port or mqtts://…")]
@@ -211,10 +218,16 @@ def query(  # noqa: PLR0917 - each is an option by name
     field: Annotated[list[str] | None, typer.Option("--field", help="Only this field; may be repeated.")] = None,
     where: Annotated[list[str] | None, typer.Option("--where", help="tag=value; may be repeated.")] = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    data: Annotated[
+        Path | None, typer.Option("--data", envvar="CAMPUS_INGEST_DATA", help="Folder of the access log.")
+    ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why, if it concerns people: stands in the log.")
+    ] = "unspecified",
 ) -> None:
-    """Print stored rows by time."""
+    """Print stored rows by time. With --data, who looked at rows about people is written to its access log."""
     from cloud_ingest.output import write_records  # noqa: PLC0415 - heavy
-    from cloud_ingest.stores.base import Record, Selection  # noqa: PLC0415
+    from cloud_ingest.stores.base import Selection  # noqa: PLC0415
     from cloud_ingest.stores.opening import open_store  # noqa: PLC0415
 
     if form not in ("table", "csv", "json"):
@@ -240,9 +253,30 @@ def query(  # noqa: PLR0917 - each is an option by name
             await opened.close()
 
     records = _run(read())
+    if data is not None:
+        _log_access(data, records, selection, reason)
     write_records(records, form)  # type: ignore[arg-type]
     if not records:
         _say_why_empty(measurement, last)
+
+
+def _log_access(data: Path, records: list[Record], selection: Selection, reason: str) -> None:
+    """Write down that rows about people are about to be shown; without that they are not shown."""
+    from cloud_ingest.access import AccessLog  # noqa: PLC0415
+
+    asked_for = [value for tag, value in selection.where if tag == "subject"]
+    if not asked_for and not any("subject" in record for record in records):
+        return
+    try:
+        AccessLog(data).write(
+            "query",
+            handle=asked_for[0] if asked_for else None,
+            reason=reason,
+            measurement=selection.measurement,
+            rows=len(records),
+        )
+    except ConfigError as error:
+        _fail(BAD_CONFIG, str(error))
 
 
 def _duration(text: str, option: str) -> int:

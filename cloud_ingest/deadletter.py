@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from cloud_ingest.private import create_private, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from telemetry.counters import Counters
@@ -68,7 +68,11 @@ class Filed:
 class DeadLetters:
     """The file of dead letters. Blocking: call from a thread. Every method may raise sqlite3.Error."""
 
-    def __init__(self, path: Path, *, max_bytes: int, counters: Counters) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int, counters: Counters, clean: Callable[[bytes], bytes | None] | None = None
+    ) -> None:
+        self._clean = clean
+        """Takes rows of erased people out of a payload, see `rewrite`."""
         self._path = path
         self._max_bytes = max_bytes
         self._counters = counters
@@ -79,6 +83,7 @@ class DeadLetters:
         self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA secure_delete=ON")
         self._db.executescript(_SCHEMA)
         self._file = identity(self._path)
 
@@ -108,9 +113,43 @@ class DeadLetters:
         if dropped:
             self._counters.add("deadletter.dropped_letters", dropped)
 
+    def rewrite(self, change: Callable[[bytes], bytes | None]) -> int:
+        """Put `change(payload)` in place of each payload, none: remove the letter; return how many it changed.
+
+        What was there before is in no byte of the file or its log afterwards.
+        """
+        changed = 0
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for (number,) in self._db.execute("SELECT id FROM letter").fetchall():
+                topic, reason, payload = self._db.execute(
+                    "SELECT topic, reason, payload FROM letter WHERE id = ?", (number,)
+                ).fetchone()
+                fresh = change(payload)
+                if fresh == payload:
+                    continue
+                changed += 1
+                self._db.execute("DELETE FROM letter WHERE id = ?", (number,)) if fresh is None else self._db.execute(
+                    "UPDATE OR REPLACE letter SET payload = ?, size = ?, digest = ? WHERE id = ?",
+                    (fresh, len(fresh), _digest(Letter(topic=topic, payload=fresh, reason=reason)), number),
+                )
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("VACUUM")
+        if self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise sqlite3.OperationalError("the write-ahead log is in use and cannot be emptied now")
+        return changed
+
     def _add_one(self, letter: Letter, now_ns: int) -> None:
-        content = "\0".join((letter.topic.rpartition("/")[0], letter.reason)).encode() + b"\0" + letter.payload
-        digest = blake2b(content, digest_size=16).digest()
+        payload = letter.payload if self._clean is None else self._clean(letter.payload)
+        if payload is None:
+            # Nothing of it may be kept; that there was something stays on record.
+            payload = b""
+        letter = Letter(topic=letter.topic, payload=payload, reason=letter.reason)
+        digest = _digest(letter)
         self._db.execute(
             "INSERT INTO letter (digest, first_ns, last_ns, times, topic, reason, size, payload)"
             " VALUES (?, ?, ?, 1, ?, ?, ?, ?)"
@@ -157,6 +196,11 @@ class DeadLetters:
         """Close the file."""
         with closing(self._db):
             pass
+
+
+def _digest(letter: Letter) -> bytes:
+    content = "\0".join((letter.topic.rpartition("/")[0], letter.reason)).encode() + b"\0" + letter.payload
+    return blake2b(content, digest_size=16).digest()
 
 
 def _filed(row: tuple[int, int, int, int, str, str, int]) -> Filed:

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cloud_ingest.deadletter import DeadLetters, Letter
     from cloud_ingest.decode import Identity
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _RETRY_S: Final = 2.0
+T = TypeVar("T")
 
 
 class Files:
@@ -49,6 +50,11 @@ class Files:
                     await asyncio.sleep(_RETRY_S)
                 else:
                     return
+
+    async def with_letters(self, work: Callable[[DeadLetters], T]) -> T:
+        """Return what `work` does with the dead letters, in a thread, while nothing else is written."""
+        async with self._lock:
+            return await asyncio.shield(asyncio.to_thread(work, self._dead))
 
     def _write(self, letters: Sequence[Letter], changes: dict[Identity, Entry]) -> None:
         self._dead.add(letters)

@@ -9,10 +9,12 @@ from cloud_ingest import letters
 from cloud_ingest.deadletter import Letter
 from cloud_ingest.decode import Accepted, Identity, Rejected, decode
 from cloud_ingest.parcel import Delivery, Parcel
+from cloud_ingest.revoked import REASON
 from telemetry.ack import Refused
+from telemetry.topics import parse_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cloud_ingest.acks import Acknowledger
     from cloud_ingest.rows import RowMaker
@@ -27,7 +29,17 @@ _log = logging.getLogger(__name__)
 class Intake:
     """Holds the batches in hand by identity; writers report each settled one to `settled`."""
 
-    def __init__(self, *, maker: RowMaker, seen: Seen, acks: Acknowledger, counters: Counters) -> None:
+    def __init__(
+        self,
+        *,
+        maker: RowMaker,
+        seen: Seen,
+        acks: Acknowledger,
+        counters: Counters,
+        revoked: Callable[[str, str], bool] | None = None,
+    ) -> None:
+        self._revoked = revoked
+        """Whether the batches of (site, gateway) are refused."""
         self._maker = maker
         self._seen = seen
         self._acks = acks
@@ -46,11 +58,19 @@ class Intake:
         self._counters.add("intake.messages")
         self._counters.add("intake.bytes", len(delivery.payload))
         decoded = decode(delivery.topic, delivery.payload, self._maker)
+        if self._is_revoked(delivery.topic):
+            self._counters.add("intake.revoked_gateways")
+            identity = decoded.identity
+            decoded = Rejected(reason=REASON, identity=identity, digest=decoded.digest)
         if isinstance(decoded, Rejected):
             self._reject(delivery, decoded)
         else:
             self._sort(delivery, decoded)
         await self._acks.flush()
+
+    def _is_revoked(self, topic: str) -> bool:
+        where = parse_topic(topic) if self._revoked is not None else None
+        return where is not None and self._revoked is not None and self._revoked(where.site, where.gateway)
 
     def settled(self, parcel: Parcel) -> None:
         """Forget a batch in hand; conflicts that waited for it are refused now."""

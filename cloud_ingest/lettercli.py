@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cloud_ingest.access import AccessLog
 from cloud_ingest.deadletter import FILE_NAME, DeadLetters, Filed
 from cloud_ingest.decode import Accepted, Rejected, decode
+from cloud_ingest.erasure.cleaning import handles_in
+from cloud_ingest.erasure.tombstones import FILE_NAME as TOMBSTONES_NAME
+from cloud_ingest.erasure.tombstones import Tombstones
 from cloud_ingest.letters import CONFLICT
 from cloud_ingest.rows import RowMaker
 from cloud_ingest.stores.opening import open_store
@@ -75,6 +79,8 @@ async def show_one(data: Path, number: int, *, as_json: bool) -> int:
         plain = unpack(payload)
     except ProtocolError:
         plain = payload
+    if any(handles_in(plain)):
+        AccessLog(data).write("deadletter show", handle=None, reason="unspecified", letter=number)
     text = plain.decode(errors="backslashreplace")
     if as_json:
         _print({**_describe(filed), "content": text})
@@ -89,7 +95,8 @@ async def replay(
     """Store letters again, removing those that are stored; returns 1 if some are left."""
     results: list[dict[str, Any]] = []
     stores: dict[str, Store] = {}
-    maker = RowMaker()
+    tombstones = Tombstones(data / TOMBSTONES_NAME) if (data / TOMBSTONES_NAME).is_file() else None
+    maker = RowMaker(erased=tombstones)
     try:
         with _opened(data) as dead:
             for number in numbers or [filed.id for filed in dead.entries()]:
@@ -103,6 +110,8 @@ async def replay(
                         dead.remove([number])
                 results.append({"id": number, "stored": not reason, "reason": reason or None})
     finally:
+        if tombstones is not None:
+            tombstones.close()
         for store in stores.values():
             await store.close()
     if as_json:

@@ -63,7 +63,10 @@ class RowMaker:
         window: TimeWindow | None = None,
         now_ns: Callable[[], int] = time.time_ns,
         counters: Counters | None = None,
+        erased: Callable[[str], bool] | None = None,
     ) -> None:
+        self._erased = erased
+        """Whether a handle was erased: its rows are dropped, neither stored nor refused."""
         self._window = window or TimeWindow()
         self._counters = counters
         self._now_ns = now_ns
@@ -109,6 +112,8 @@ class RowMaker:
                         fields = {**values, "simulated": True} if simulated else values
                         rows.append(Row(series=plan.series, time_ns=sample.acquired_at_ns, fields=fields, sample=index))
                         continue
+                if sample.subject is not None and self._is_erased(sample.subject):
+                    continue
                 reason = self._why_bad(sample, types, persons=persons, latest=latest)
                 if reason is not None:
                     refused[index] = reason
@@ -118,6 +123,13 @@ class RowMaker:
                     Row(series=series, time_ns=sample.acquired_at_ns, fields=_fields(sample, simulated), sample=index)
                 )
         return rows, refused
+
+    def _is_erased(self, subject: str) -> bool:
+        if self._erased is None or not self._erased(subject):
+            return False
+        if self._counters is not None:
+            self._counters.add("erasure.dropped_rows")
+        return True
 
     def _why_bad(self, sample: BatchSample, types: dict[str, type], *, persons: bool, latest: int) -> str | None:
         """Return why the sample cannot be stored; none if it can. Never quotes a subject or a value."""

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS seen (
 );
 CREATE INDEX IF NOT EXISTS seen_by_gateway ON seen (gateway, id);
 """
+FILE_NAME: Final = "seen.sqlite"
 _RECENT: Final = 50_000
 _refusals = msgspec.json.Decoder(list[Refused])
 
@@ -85,6 +86,12 @@ class Seen:
             (gateway, identity.epoch, identity.number),
         ).fetchone()
         return row and Entry(digest=row[0], settled=bool(row[1]), refused=tuple(_refusals.decode(row[2])))
+
+    def gateways(self, site: str) -> list[str]:
+        """Return the gateways of a site that ever sent a batch, as far as is remembered."""
+        first, last = f"{site}/", f"{site}0"  # 0 follows the slash
+        found = {gateway for gateway, _ in self._highest if first < gateway < last}
+        return sorted(gateway.removeprefix(first) for gateway in found)
 
     def claim(self, identity: Identity, digest: bytes) -> None:
         """Bind `identity` to its bytes."""
@@ -150,3 +157,23 @@ class Seen:
 
 def _key(identity: Identity) -> str:
     return f"{identity.site}/{identity.gateway}"
+
+
+def gateways_in(data: Path, site: str) -> list[str]:
+    """Return the gateways of a site in the memory of a data folder, whether or not its ingest runs."""
+    path = data / FILE_NAME
+    if not path.is_file():
+        return []
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as reader:
+        rows = reader.execute("SELECT DISTINCT gateway FROM seen").fetchall()
+    return sorted(gateway.removeprefix(f"{site}/") for (gateway,) in rows if gateway.startswith(f"{site}/"))
+
+
+def sites_in(data: Path) -> list[str]:
+    """Return the sites in the memory of a data folder."""
+    path = data / FILE_NAME
+    if not path.is_file():
+        return []
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as reader:
+        rows = reader.execute("SELECT DISTINCT gateway FROM seen").fetchall()
+    return sorted({gateway.partition("/")[0] for (gateway,) in rows})

@@ -13,13 +13,24 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from cloud_ingest.acks import Acknowledger
+from cloud_ingest.audit_heads import FILE_NAME as HEADS_NAME
+from cloud_ingest.audit_heads import AuditHeads
 from cloud_ingest.console.child import keep_console
 from cloud_ingest.deadletter import FILE_NAME, DeadLetters
+from cloud_ingest.erasure import topics
+from cloud_ingest.erasure.cleaning import without
+from cloud_ingest.erasure.keys import public_path
+from cloud_ingest.erasure.tombstones import FILE_NAME as TOMBSTONES_NAME
+from cloud_ingest.erasure.tombstones import Tombstones
+from cloud_ingest.erasure.worker import ErasureWorker
 from cloud_ingest.files import Files
+from cloud_ingest.health import HealthListener, is_health
 from cloud_ingest.intake import Intake
 from cloud_ingest.mirror import Mirrors
 from cloud_ingest.notify import notify, watchdog_period_s
+from cloud_ingest.revoked import Revoked
 from cloud_ingest.rows import NS, RowMaker, TimeWindow
+from cloud_ingest.seen import FILE_NAME as SEEN_NAME
 from cloud_ingest.seen import Seen
 from cloud_ingest.settings import Settings, describe
 from cloud_ingest.stores.base import refusal
@@ -29,6 +40,7 @@ from cloud_ingest.writer import Writer
 from telemetry.counters import Counters
 from telemetry.errors import AuthError, ConfigError, Problem, StoreBusy, StoreRejected
 from telemetry.sample import DataClass
+from telemetry.topics import Channel, gateway_topic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +49,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 COUNTERS_NAME: Final = "counters.json"
-SEEN_NAME: Final = "seen.sqlite"
 _COUNTERS_EVERY_S: Final = 10.0
 _LOG_EVERY: Final = 6
 _PREPARE_S: Final = 5.0
@@ -68,28 +79,37 @@ class Service:
         data = self.settings.data
         try:
             data.mkdir(parents=True, exist_ok=True)
-            dead = DeadLetters(data / FILE_NAME, max_bytes=self.settings.deadletter.max_bytes, counters=self.counters)
+            tombstones = Tombstones(data / TOMBSTONES_NAME)
+            dead = DeadLetters(
+                data / FILE_NAME,
+                max_bytes=self.settings.deadletter.max_bytes,
+                counters=self.counters,
+                clean=lambda payload: without(payload, tombstones),
+            )
+            heads = AuditHeads(data / HEADS_NAME, counters=self.counters)
             seen = Seen(data / SEEN_NAME, per_gateway=self.settings.accept.remembered_batches)
         except (OSError, sqlite3.Error) as error:
             raise _unusable(data, error) from error
         try:
-            await self._run(dead, seen)
+            await self._run(dead, seen, tombstones, heads)
         finally:
             await self._mirrors.close()
             for store in self._stores.values():
                 await store.close()
             await asyncio.to_thread(seen.close)
             dead.close()
+            tombstones.close()
+            heads.close()
             write_counters(data, self.counters)
             _log.info("stopped; counters: %s", self.counters.snapshot())
 
-    async def _run(self, dead: DeadLetters, seen: Seen) -> None:
+    async def _run(self, dead: DeadLetters, seen: Seen, tombstones: Tombstones, heads: AuditHeads) -> None:
         settings = self.settings
         subscriber = Subscriber(settings.mqtt, self.counters)
         acks = Acknowledger(subscriber, self.counters)
         window = TimeWindow(future_ns=int(settings.accept.future_s * NS))
-        maker = RowMaker(window=window, counters=self.counters)
-        intake = Intake(maker=maker, seen=seen, acks=acks, counters=self.counters)
+        maker = RowMaker(window=window, counters=self.counters, erased=tombstones)
+        intake = Intake(maker=maker, seen=seen, acks=acks, counters=self.counters, revoked=Revoked(settings.data))
         files = Files(seen=seen, dead=dead, counters=self.counters)
 
         by_class = await self._open_stores()
@@ -109,6 +129,18 @@ class Service:
         writers = {name: writer(store) for name, store in self._stores.items()}
         filer = writer(None)
         everyone = [*writers.values(), filer]
+        eraser = ErasureWorker(
+            name=settings.mqtt.client_id,
+            tombstones=tombstones,
+            public_key=public_path(settings),
+            files=files,
+            settled=lambda: _settled(everyone),
+            publisher=subscriber,
+            counters=self.counters,
+        )
+        subscriber.listen(topics.ORDERS, lambda topic: topics.MARK in topic, eraser.take)
+        health = HealthListener(heads, self.counters)
+        subscriber.listen(gateway_topic("+", "+", Channel.HEALTH), is_health, health.take)
         intake.route(filer=filer, routes={c: writers[name] for c, name in by_class.items()})
 
         loop = asyncio.get_running_loop()
@@ -126,9 +158,11 @@ class Service:
                 group.create_task(acks.run(), name="acks")
                 group.create_task(subscriber.greet(acks), name="greetings")
                 group.create_task(self._report(), name="counters")
+                group.create_task(eraser.run(), name="eraser")
+                group.create_task(self._present(eraser, subscriber), name="presence")
                 group.create_task(self._watch(everyone, subscriber, files), name="watchdog")
                 group.create_task(self._announce(subscriber), name="ready")
-                await subscriber.run(intake, stop=self.stop, drain=lambda: self._drain(everyone, acks))
+                await subscriber.run(intake, stop=self.stop, drain=lambda: self._drain(everyone, acks, eraser))
                 raise _Stop  # noqa: TRY301 - the way to end a TaskGroup with endless tasks
         except* _Stop:
             pass
@@ -138,7 +172,7 @@ class Service:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
-    async def _drain(self, writers: list[Writer], acks: Acknowledger) -> None:
+    async def _drain(self, writers: list[Writer], acks: Acknowledger, eraser: ErasureWorker) -> None:
         """Write and acknowledge what is in hand, as far as store and broker answer in time."""
         notify("STOPPING=1")
         try:
@@ -148,6 +182,7 @@ class Service:
                 for one in writers:
                     await one.drained()
                 await acks.drained()
+                await eraser.tell("stopped")
         except TimeoutError:
             self.counters.add("service.unfinished_stops")
             _log.warning("store does not answer: batches in hand stay unacknowledged, gateways keep them")
@@ -185,6 +220,10 @@ class Service:
         notify("READY=1")
         _log.info("ready")
 
+    async def _present(self, eraser: ErasureWorker, subscriber: Subscriber) -> None:
+        await subscriber.connected.wait()
+        await eraser.beat()
+
     async def _report(self) -> None:
         tick = 0
         while True:
@@ -206,6 +245,11 @@ class Service:
             else:
                 _log.error("no progress for %.0f s: leaving it to the service manager", time.monotonic() - oldest)
             await asyncio.sleep(period_s)
+
+
+async def _settled(writers: list[Writer]) -> None:
+    """Wait until everything that any writer has in hand now is settled."""
+    await asyncio.gather(*(one.settled_so_far() for one in writers))
 
 
 def _problems(error: BaseException) -> list[Problem]:

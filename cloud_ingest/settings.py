@@ -122,6 +122,21 @@ class AcceptSettings(BaseModel):
     """Identities remembered for each gateway."""
 
 
+class ErasureSettings(BaseModel):
+    """What `cloud-ingest erase` signs with, and how long it is remembered who was erased."""
+
+    model_config = _FORBID
+
+    key_file: Path | None = None
+    """Private key that signs orders and receipts; `cloud.pem` in the data folder, if it is not said."""
+    trusted_key: Path | None = None
+    """Public key by which this worker believes orders; `cloud.pub` in the data folder, if it is not said."""
+    keep_days: Annotated[int, Field(ge=1, le=10_000)] = 400
+    """Longer than any gateway's buffer lasts: rows of theirs that turn up until then are dropped."""
+    backups: tuple[str, ...] = ()
+    """Where copies of the stores are kept, in words: stands in each receipt, since nobody erases them from here."""
+
+
 class ConsoleSettings(BaseModel):
     """The web console: where it listens and who may come in."""
 
@@ -167,6 +182,7 @@ class Settings(BaseSettings):
     deadletter: DeadLetterSettings = DeadLetterSettings()
     writer: WriterSettings = WriterSettings()
     accept: AcceptSettings = AcceptSettings()
+    erasure: ErasureSettings = ErasureSettings()
     console: ConsoleSettings = ConsoleSettings()
     log: LogSettings = LogSettings()
 

@@ -15,6 +15,7 @@ import msgspec
 
 from cloud_ingest.broker import BrokerClient, subscribe
 from cloud_ingest.reconnect import Reconnector
+from telemetry.errors import AuthError
 from telemetry.topics import Channel, all_telemetry, gateway_topic, parse_topic
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Subscriber:
         self._client: BrokerClient | None = None
         self._greetings: dict[tuple[str, str], str] = {}
         self._greeting_due = asyncio.Event()
+        self._listeners: list[tuple[str, Callable[[str], bool], Callable[[str, bytes], None]]] = []
         self._status = msgspec.json.Decoder(Status)
         self._reconnector = Reconnector(settings, counters)
         self.connected = self._reconnector.connected
@@ -78,13 +80,17 @@ class Subscriber:
         """When it last read a message or tried to connect, by the monotonic clock."""
         return self._reconnector.progress_at
 
-    async def publish(self, topic: str, payload: bytes) -> bool:
+    def listen(self, topic: str, is_it: Callable[[str], bool], take: Callable[[str, bytes], None]) -> None:
+        """Have `take` called with what comes on `topic`, known by `is_it`. To be said before `run`."""
+        self._listeners.append((topic, is_it, take))
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         """Publish with QoS 1; false if there is no connection or the broker does not take it in time."""
         client = self._client
         if client is None:
             return False
         try:
-            await client.publish(topic, payload, qos=1)
+            await client.publish(topic, payload, qos=1, retain=retain)
         except (aiomqtt.MqttError, ValueError) as error:
             _log.debug("publishing failed: %s", error)
             return False
@@ -127,7 +133,9 @@ class Subscriber:
                 await client.__aexit__(None, None, None)
 
     async def _read(self, client: BrokerClient, intake: Intake) -> None:
-        # Telemetry first: a gateway that is greeted sends at once.
+        # Orders to erase before rows of theirs; telemetry before status: a gateway that is greeted sends at once.
+        for topic, _, _ in self._listeners:
+            await self._subscribe_if_allowed(client, topic)
         await subscribe(client, all_telemetry(self._settings.share_group or None), 1)
         await subscribe(client, gateway_topic("+", "+", Channel.STATUS), 0)
         self._reconnector.established(client)
@@ -138,8 +146,19 @@ class Subscriber:
             topic = message.topic.value
             if topic.endswith("/status"):
                 self._note_status(topic, bytes(message.payload))
+            elif take := next((take for _, is_it, take in self._listeners if is_it(topic)), None):
+                take(topic, bytes(message.payload))
             else:
                 await intake.accept(BrokerDelivery(client=client, message=message))
+
+    async def _subscribe_if_allowed(self, client: BrokerClient, topic: str) -> None:
+        """Subscribe; a broker whose access rules are older than we are must not keep us from our work."""
+        try:
+            await subscribe(client, topic, 0)
+        except AuthError as error:
+            if not self._counters.get("mqtt.refused_listening"):
+                _log.warning("%s", error)
+            self._counters.add("mqtt.refused_listening")
 
     def _note_status(self, topic: str, payload: bytes) -> None:
         """Remember to greet the gateway that is online."""

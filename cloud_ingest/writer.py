@@ -64,6 +64,8 @@ class Writer:
         self._busy_until = 0.0
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
+        self._settled = asyncio.Event()
+        """Set, and replaced, whenever a group is settled."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._placer = (
@@ -111,6 +113,12 @@ class Writer:
         """Wait until nothing is in hand."""
         await self._idle.wait()
 
+    async def settled_so_far(self) -> None:
+        """Wait until everything that is in hand now is settled, whatever comes meanwhile."""
+        mine = {id(parcel) for parcel in (*self._waiting, *chain(*self._groups))}
+        while mine & {id(parcel) for parcel in (*self._waiting, *chain(*self._groups))}:
+            await self._settled.wait()
+
     def hurry(self) -> None:
         """Stop grouping: write what is in hand at once. For the end of the process."""
         self._settings = self._settings.model_copy(update={"flush_s": 0.0})
@@ -154,6 +162,8 @@ class Writer:
         finally:
             self._values_in_groups -= sum(parcel.values for parcel in group)
             self._groups.remove(group)
+            self._settled.set()
+            self._settled = asyncio.Event()
             self._free.release()
             self.progress_at = time.monotonic()
             self._note_idle()

@@ -11,26 +11,37 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from device_profiles import load_profile
+from edge_agent.auditing import open_audit
 from edge_agent.buffer import Buffer
 from edge_agent.catalogue import GATEWAY_PROFILE, device_info
 from edge_agent.clock import Clock, boot_id
 from edge_agent.collector import DeviceState, listen, poll
+from edge_agent.commands import Commands, document_handler
+from edge_agent.configuration import open_documents
 from edge_agent.devices import Devices, show
+from edge_agent.erasing import NAME as ERASURES
+from edge_agent.erasing import Eraser
 from edge_agent.health import Health, Progress, feed_watchdog, tell
+from edge_agent.lessons import LESSON_PROFILE, LessonDevices, make_groups
 from edge_agent.notify import notify
 from edge_agent.pipeline import Pipeline
-from edge_agent.privacy import Gate, PolicyFile
+from edge_agent.privacy import Gate
 from edge_agent.publisher import Broker, Publisher
 from edge_agent.registry import create_driver, create_link
 from telemetry.counters import Counters
 from telemetry.driver import DeviceContext, PollDriver, SharedLink
+from telemetry.erasure import COMMAND_KIND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from edge_agent.auditing import Auditor
     from edge_agent.catalogue import Device
     from edge_agent.configuration import Configuration
+    from edge_agent.privacy import Documents
     from edge_agent.settings import MqttSettings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -78,7 +89,6 @@ class Agent:
         profiles[settings.gateway] = self._gateway_profile
         infos = {name: device.info for name, device in self._configuration.devices.items()}
         infos[settings.gateway] = device_info(settings.gateway, settings.gateway, self._gateway_profile)
-        policy = PolicyFile(settings.privacy.policy_file, site=settings.site)
         buffer = await Buffer.open(
             settings.buffer.path,
             site=settings.site,
@@ -90,14 +100,43 @@ class Agent:
             counters=self._counters,
             now_ns=self._clock.now_ns,
         )
+        documents = open_documents(self._configuration, clock=self._clock, counters=self._counters)
+        audit = open_audit(settings.privacy_dir, counters=self._counters, now_ns=self._clock.now_ns)
+        audit("started", epoch=buffer.epoch, boot=boot_id())
+        audit.note_documents(documents)
+        rooms = self._configuration.rooms
         gate = Gate(
             profiles,
+            rooms=rooms,
             keys=self._configuration.keys,
-            policy=policy.current,
+            in_force=lambda: documents.in_force,
             now_ns=self._clock.now_ns,
             counters=self._counters,
         )
-        pipeline = Pipeline(profiles, gate=gate, sink=buffer, clock=self._clock, counters=self._counters)
+        groups = make_groups(
+            profiles,
+            rooms,
+            keys=self._configuration.keys,
+            in_force=lambda: documents.in_force,
+            clock=self._clock,
+            counters=self._counters,
+        )
+        pipeline = Pipeline(
+            profiles,
+            gate=gate,
+            sink=buffer,
+            clock=self._clock,
+            counters=self._counters,
+            overhear=groups.take if groups is not None else None,
+        )
+        lessons = LessonDevices(
+            load_profile(LESSON_PROFILE),
+            profiles=profiles,
+            rooms=rooms,
+            infos=infos,
+            pipeline=pipeline,
+            counters=self._counters,
+        )
         publisher = Publisher(
             buffer,
             broker=Broker(
@@ -111,6 +150,8 @@ class Agent:
             counters=self._counters,
             now_ns=self._clock.now_ns,
         )
+        commands, eraser = self._commands(buffer, documents, pipeline, publisher, audit)
+        publisher.on_command = commands.take
         health = Health(
             settings,
             epoch=buffer.epoch,
@@ -118,14 +159,17 @@ class Agent:
             counters=self._counters,
             devices=self._states,
             buffer=buffer.status,
-            gate_problem=lambda: None if policy.current() else policy.problem,
+            documents=documents,
+            keys=self._configuration.keys is not None,
+            audit=audit.document,
         )
         devices = Devices(settings, devices=self._configuration.devices, states=self._states, clock=self._clock)
         progress = Progress(lambda: pipeline.passed, lambda: buffer.status().disk_busy_s, patience_s=self._patience_s())
         # A fault of our own ends the agent, but what is in memory is on disk by then.
         async with buffer, asyncio.TaskGroup() as group:
             group.create_task(buffer.run(), name="buffer")
-            sending = group.create_task(publisher.run(), name="publisher")
+            sending = group.create_task(_erase_then_send(eraser, publisher), name="publisher")
+            erasing = group.create_task(eraser.run(), name="eraser")
             sources = [self._start(group, source, pipeline) for source in self._sources]
             sources += [
                 group.create_task(self._watch_clock(pipeline, publisher), name="clock"),
@@ -134,8 +178,12 @@ class Agent:
                     name="health",
                 ),
                 group.create_task(show(devices, publisher.show_devices), name="devices"),
+                group.create_task(documents.watch(), name="documents"),
+                group.create_task(commands.run(), name="commands"),
                 group.create_task(feed_watchdog(progress), name="watchdog"),
             ]
+            if groups is not None:
+                sources.append(group.create_task(groups.run(lessons.emit), name="groups"))
             notify("READY=1", f"STATUS=reading {len(profiles) - 1} devices")
             _LOG.info("site %s, gateway %s: reading %d devices", settings.site, settings.gateway, len(profiles) - 1)
             await stop.wait()
@@ -143,17 +191,50 @@ class Agent:
             await _cancelled(sources)
             await asyncio.gather(*(link.close() for link in self._links.values()))
             await pipeline.give_up_waiting()
+            audit("stopped", values_waiting=buffer.status().values)
             buffer.close_open_batches()
             await publisher.publish_health(health.document())
             with contextlib.suppress(TimeoutError):  # a broker that hangs must not keep the data from the disk
                 async with asyncio.timeout(_GOODBYE_S):
                     await publisher.stop()
-            await _cancelled([sending])
+            await _cancelled([sending, erasing])
             await buffer.close()
         if buffer.status().memory_batches:
             _LOG.error("stopped; what is not on disk is lost")
         else:
             _LOG.info("stopped; everything is acknowledged or on disk")
+
+    def _commands(
+        self, buffer: Buffer, documents: Documents, pipeline: Pipeline, publisher: Publisher, audit: Auditor
+    ) -> tuple[Commands, Eraser]:
+        settings = self._settings
+        eraser = Eraser(
+            settings.privacy_dir / ERASURES,
+            buffer=buffer,
+            documents=documents,
+            forget=pipeline.forget,
+            unsend=publisher.unsend,
+            trusted=self._configuration.cloud_keys,
+            site=settings.site,
+            gateway=settings.gateway,
+            now_ns=self._clock.now_ns,
+            audit=audit,
+            counters=self._counters,
+            again=lambda command: commands.take(msgspec.json.encode(command)),
+        )
+        documents.on_change += [lambda: audit.note_documents(documents), eraser.look]
+        commands = Commands(
+            handlers={
+                "document": audit.of_command("command_refused", document_handler(documents)),
+                COMMAND_KIND: eraser.handle,
+            },
+            reply=publisher.reply,
+            now_ns=self._clock.now_ns,
+            counters=self._counters,
+            site=settings.site,
+            gateway=settings.gateway,
+        )
+        return commands, eraser
 
     def _make_links(self) -> Mapping[str, SharedLink]:
         first: dict[str, Device] = {}
@@ -203,6 +284,12 @@ class Agent:
             return group.create_task(reading, name=f"device {name}")
         state.link_open = lambda: link.is_open
         return group.create_task(listen(source.create, pipeline.emit, state), name=f"device {name}")
+
+
+async def _erase_then_send(eraser: Eraser, publisher: Publisher) -> None:
+    """Before anything is sent, purge whoever was to go when the agent ended last."""
+    await eraser.settle()
+    await publisher.run()
 
 
 def _login(mqtt: MqttSettings) -> dict[str, Any]:

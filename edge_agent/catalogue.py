@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from device_profiles import SHIPPED, load_profile
 from edge_agent.registry import driver_problems, link_address
+from edge_agent.settings import NO_CAMERAS
 from telemetry.batch import DeviceInfo
 from telemetry.errors import ConfigError, Problem
 
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from edge_agent.settings import DeviceSettings, LinkSettings
+    from edge_agent.settings import DeviceSettings, LinkSettings, RoomSettings
     from telemetry.profile import DeviceProfile
 
 GATEWAY_PROFILE: Final = "campus/gateway"
+CAMERA: Final = "camera_people"
+"""The driver of every profile that is a camera."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +54,17 @@ def device_info(device: str, room: str, profile: DeviceProfile) -> DeviceInfo:
 
 
 def build_catalogue(
-    items: Sequence[DeviceSettings], links: Sequence[LinkSettings], folders: Sequence[Path]
+    items: Sequence[DeviceSettings],
+    links: Sequence[LinkSettings],
+    folders: Sequence[Path],
+    rooms: Sequence[RoomSettings] = (),
 ) -> tuple[dict[str, Device], list[Problem]]:
     """Return the sound devices by name, and every problem of the others."""
-    problems = [*_repeated("link", [link.name for link in links]), *_repeated("device", [item.name for item in items])]
+    problems = [
+        *_repeated("link", [link.name for link in links]),
+        *_repeated("device", [item.name for item in items]),
+        *_repeated("room", [room.name for room in rooms]),
+    ]
     devices: dict[str, Device] = {}
     by_name = {link.name: link for link in links}
     for item in items:
@@ -67,6 +77,7 @@ def build_catalogue(
             continue
         options = {**profile.options, **item.options}
         problems.extend(_link_problems(item, profile, by_name.get(item.link)))
+        problems.extend(_room_problems(item, profile, rooms))
         found = driver_problems(profile, options, f"{where}: options")
         problems.extend(found)
         if not found:
@@ -108,6 +119,19 @@ def _link_problems(device: DeviceSettings, profile: DeviceProfile, link: LinkSet
             Problem(where=where, what=what, mend=f'use a link of kind "{kind}", or framing = "rtu" for a converter')
         ]
     return []
+
+
+def _room_problems(device: DeviceSettings, profile: DeviceProfile, rooms: Iterable[RoomSettings]) -> list[Problem]:
+    """Return the problem of a camera where people undress, sleep or are ill: it is refused by design."""
+    return [
+        Problem(
+            where=f"[[device]] {device.name}: room",
+            what=f"{room.name!r} is a {room.type.replace('_', ' ')}: no camera is run there, whatever it would count",
+            mend="take the camera down; if the room is another kind of room, mend its type in [[room]]",
+        )
+        for room in rooms
+        if profile.driver == CAMERA and room.name == device.room and room.type in NO_CAMERAS
+    ]
 
 
 def _one_port_twice(links: Iterable[LinkSettings]) -> list[Problem]:

@@ -1,20 +1,23 @@
-"""What `edge-agent check` looks at beyond the configuration: broker, buffer folder, ports, clock, policy."""
+"""What `edge-agent check` looks at beyond the configuration: broker, buffer folder, ports, clock, documents."""
 
 from __future__ import annotations
 
 import os
 import socket
 import stat
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from edge_agent.catalogue import CAMERA
 from edge_agent.clock import Clock
-from edge_agent.privacy import load_policy
+from edge_agent.configuration import open_documents
+from edge_agent.privacy import DocumentKind
+from edge_agent.privacy.standing import State
 from edge_agent.registry import camera_confinement
 from edge_agent.settings import DEFAULT_ADAPTER
-from telemetry.errors import ConfigError, Problem
+from telemetry.counters import Counters
+from telemetry.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
 
 CONNECT_S = 3.0
 ADAPTERS = Path("/sys/class/bluetooth")
+_CLOSED: Final = {
+    DocumentKind.POLICY: "everything about people",
+    DocumentKind.CONSENTS: "everybody who must consent",
+    DocumentKind.ROSTER: "what needs a lesson or a band's wearer",
+}
 _PORTS: Final = {"rtsp": 554, "http": 80}
 
 
@@ -33,6 +41,7 @@ def surroundings(configuration: Configuration) -> tuple[list[Problem], list[Prob
     return [*_files(settings), *_broker(settings), *_camera_passwords(settings)], [
         *_ports(settings),
         *_adapters(settings),
+        *_rooms(configuration),
         *_cameras(settings),
         *_people(configuration),
         *_clock(settings),
@@ -93,6 +102,17 @@ def _adapters(settings: Settings) -> Iterator[Problem]:
             yield Problem(where=f"[[link]] {link.name}: adapter", what=f"{adapter} is not there", mend=mend)
 
 
+def _rooms(configuration: Configuration) -> Iterator[Problem]:
+    typed = {room.name for room in configuration.settings.rooms}
+    for name, device in configuration.devices.items():
+        if device.profile.driver == CAMERA and device.settings.room not in typed:
+            yield Problem(
+                where=f"[[device]] {name}: room",
+                what=f"nobody said what kind of room {device.settings.room!r} is: a camera is refused in some",
+                mend=f'add [[room]] name = "{device.settings.room}", type = "classroom" or what it is',
+            )
+
+
 def _camera_passwords(settings: Settings) -> Iterator[Problem]:
     for link in settings.links:
         path = link.password_file
@@ -147,23 +167,31 @@ def _people(configuration: Configuration) -> Iterator[Problem]:
             what="no key: everything about persons is withheld",
             mend="nothing, if this room measures air only; else ask the school's officer for the gateway's keys",
         )
-    if settings.privacy.policy_file is None:
-        mend = "nothing, if this room measures air only; else ask the school's officer for the policy"
-        yield Problem(where="privacy.policy_file", what="no policy: everything about people is withheld", mend=mend)
-        return
-    try:
-        policy = load_policy(settings.privacy.policy_file, site=settings.site)
-    except ConfigError as error:
-        yield from error.problems
-        return
-    now = datetime.now(UTC)
-    if not policy.valid_from <= now < policy.valid_until:
-        yield Problem(
-            where=f"{settings.privacy.policy_file}: valid_from, valid_until",
-            what=f"is in force from {policy.valid_from} to {policy.valid_until}, not now: "
-            "everything about people is withheld",
-            mend="ask the school's officer for the policy of this term, or mend the clock",
-        )
+    clock = Clock(assume_synced=settings.clock.assume_synced)
+    documents = open_documents(configuration, clock=clock, counters=Counters(), peek=True)
+    now_ns = clock.now_ns()
+    for kind, standing in documents.standings.items():
+        if standing.state(now_ns) is State.IN_FORCE:
+            continue
+        # A site that has no consents or no timetable needs none: its policy says who is concerned.
+        if standing.absent and getattr(settings.privacy, f"{kind}_file") is None and kind is not DocumentKind.POLICY:
+            continue
+        mend = "ask the school's officer for it (docs/guides/privacy-officer.md)"
+        if standing.absent:
+            mend = f"nothing, if this room measures air only; else {mend}"
+        what = f"{standing.words(now_ns)}: {_CLOSED[kind]} is withheld"
+        yield Problem(where=f"privacy.{kind}_file", what=what, mend=mend)
+
+
+def documents_in_words(configuration: Configuration) -> dict[str, str]:
+    """Return how each configured document stands, by its kind."""
+    clock = Clock(assume_synced=configuration.settings.clock.assume_synced)
+    documents = open_documents(configuration, clock=clock, counters=Counters(), peek=True)
+    return {
+        str(kind): standing.words(clock.now_ns())
+        for kind, standing in documents.standings.items()
+        if getattr(configuration.settings.privacy, f"{kind}_file") is not None
+    }
 
 
 def _clock(settings: Settings) -> Iterator[Problem]:

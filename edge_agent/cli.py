@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from edge_agent.audit_page import app as audit_app
 from edge_agent.camera_trials import camera_app
 from edge_agent.cli_common import DEFAULT_CONFIG, EPILOG, EXIT_CONFIG, EXIT_FAILED, EXIT_UNAVAILABLE, ConfigOption
 from edge_agent.models_cli import models_app
+from edge_agent.officer import app as privacy_app
 from telemetry.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ buffer_app = typer.Typer(help="The durable buffer.", epilog=EPILOG, no_args_is_h
 app.add_typer(buffer_app, name="buffer")
 app.add_typer(camera_app, name="camera")
 app.add_typer(models_app, name="models")
+app.add_typer(privacy_app, name="privacy")
+privacy_app.add_typer(audit_app, name="audit")
 
 
 @app.command(epilog=EPILOG)
@@ -59,23 +63,29 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command(epilog=EPILOG)
 def check(config: ConfigOption = DEFAULT_CONFIG, json_: JsonOption = False) -> None:
     """Name every problem of the configuration and of what surrounds the agent, each with its mend."""
-    from edge_agent.checks import surroundings  # noqa: PLC0415
+    from edge_agent.checks import documents_in_words, surroundings  # noqa: PLC0415
     from edge_agent.configuration import load_configuration  # noqa: PLC0415
 
     problems: list[Problem] = []
     errors: list[Problem] = []
     warnings: list[Problem] = []
+    documents: dict[str, str] = {}
     try:
-        errors, warnings = surroundings(load_configuration(config))
+        configuration = load_configuration(config)
+        errors, warnings = surroundings(configuration)
+        documents = documents_in_words(configuration)
     except ConfigError as error:
         problems = error.problems
     if json_:
         found = {"problems": problems, "errors": errors, "warnings": warnings}
-        text = {kind: [asdict(item) for item in items] for kind, items in found.items()}
+        text: dict[str, Any] = {kind: [asdict(item) for item in items] for kind, items in found.items()}
+        text["documents"] = documents
         typer.echo(json.dumps(text, ensure_ascii=False, indent=2))
     else:
         _print_problems("error", [*problems, *errors])
         _print_problems("warning", warnings)
+        for kind, words in documents.items():
+            typer.echo(f"{kind}: {words}")
         typer.echo(f"{len(problems) + len(errors)} errors, {len(warnings)} warnings")
     raise typer.Exit(EXIT_CONFIG if problems else EXIT_FAILED if errors else 0)
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge_agent.catalogue import Device, build_catalogue
-from edge_agent.privacy import GatewayKeys, load_keys
-from edge_agent.settings import SEE, DeviceSettings, LinkSettings, Settings, parse_settings, read_table
+from edge_agent.privacy import DocumentKind, Documents, GatewayKeys, load_keys, load_trusted
+from edge_agent.privacy.accepted import NAME as STATE_NAME
+from edge_agent.settings import SEE, DeviceSettings, LinkSettings, RoomSettings, Settings, parse_settings, read_table
 from telemetry.errors import ConfigError, Problem
 from telemetry.validation import validated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Item = TypeVar("Item", DeviceSettings, LinkSettings)
+    from edge_agent.clock import Clock
+    from telemetry.counters import Counters
+    from telemetry.signed import PublicKey
+
+Item = TypeVar("Item", DeviceSettings, LinkSettings, RoomSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +30,15 @@ class Configuration:
     settings: Settings
     devices: Mapping[str, Device]
     keys: GatewayKeys | None
+    trusted: Mapping[str, PublicKey] = field(default_factory=dict)
+    """The officers' public keys by key-id."""
+    cloud_keys: Mapping[str, PublicKey] = field(default_factory=dict)
+    """The ingest's public key, by key-id, if there is one."""
+
+    @property
+    def rooms(self) -> dict[str, str]:
+        """The room of each device; the gateway itself is in none."""
+        return {name: device.settings.room for name, device in self.devices.items()}
 
 
 def load_configuration(path: Path) -> Configuration:
@@ -42,9 +56,12 @@ def load_configuration(path: Path) -> Configuration:
         settings.devices if settings else _readable(DeviceSettings, _list(table, "device")),
         settings.links if settings else _readable(LinkSettings, _list(table, "link")),
         settings.profile_folders if settings else folders,
+        settings.rooms if settings else _readable(RoomSettings, _list(table, "room")),
     )
     problems.extend(found)
     keys = None
+    trusted: Mapping[str, PublicKey] = {}
+    cloud_keys: Mapping[str, PublicKey] = {}
     if settings is not None:
         if settings.gateway in devices:
             what = "the gateway itself bears this name: its own row is stored under it"
@@ -52,9 +69,40 @@ def load_configuration(path: Path) -> Configuration:
             problems.append(Problem(where=where, what=what, mend="give the device another name"))
         keys, found = _keys(settings)
         problems.extend(found)
+        cloud_key = settings.privacy.cloud_key
+        try:
+            trusted = load_trusted(settings.privacy.trusted_keys)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        try:
+            cloud_keys = load_trusted([cloud_key] if cloud_key is not None else [])
+        except ConfigError as error:
+            problems.extend(error.problems)
     if problems or settings is None:
         raise ConfigError(problems)
-    return Configuration(settings=settings, devices=devices, keys=keys)
+    return Configuration(settings=settings, devices=devices, keys=keys, trusted=trusted, cloud_keys=cloud_keys)
+
+
+def open_documents(configuration: Configuration, *, clock: Clock, counters: Counters, peek: bool = False) -> Documents:
+    """Return the officer's documents, looked at once; with `peek` nothing is written or remembered."""
+    settings = configuration.settings
+    documents = Documents(
+        site=settings.site,
+        trusted=configuration.trusted,
+        paths={
+            DocumentKind.POLICY: settings.privacy.policy_file,
+            DocumentKind.CONSENTS: settings.privacy.consents_file,
+            DocumentKind.ROSTER: settings.privacy.roster_file,
+        },
+        state_file=settings.privacy_dir / STATE_NAME,
+        now_ns=clock.now_ns,
+        clock_synced=clock.synced,
+        counters=counters,
+        consents_max_age_h=settings.privacy.consents_max_age_h,
+        peek=peek,
+    )
+    documents.look()
+    return documents
 
 
 def _keys(settings: Settings) -> tuple[GatewayKeys | None, list[Problem]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from edge_agent.clock import Clock
     from edge_agent.collector import DeviceState
+    from edge_agent.privacy import Documents
     from edge_agent.settings import Settings
     from telemetry.counters import Counters
 
@@ -59,7 +60,9 @@ class Health:
         counters: Counters,
         devices: Mapping[str, DeviceState],
         buffer: Callable[[], BufferState],
-        gate_problem: Callable[[], str | None],
+        documents: Documents,
+        keys: bool,
+        audit: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._epoch = epoch
@@ -67,7 +70,9 @@ class Health:
         self._counters = counters
         self._devices = devices
         self._buffer = buffer
-        self._gate_problem = gate_problem
+        self._documents = documents
+        self._keys = keys
+        self._audit = audit
         self._started_s = time.monotonic()
 
     def document(self) -> dict[str, Any]:
@@ -83,7 +88,9 @@ class Health:
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "clock": "synced" if self._clock.synced() else "unsynced",
             "simulated": self._settings.simulated,
-            "gate_closed_for_people": self._gate_problem(),
+            "gate_closed_for_people": self._documents.closed(keys=self._keys),
+            "documents": self._documents.report(),
+            "audit": self._audit(),
             "buffer": {
                 "batches": buffer.batches,
                 "values": buffer.values,

@@ -13,7 +13,7 @@ from edge_agent.derive import Judge, Reporter
 from telemetry.sample import PERSON_CLASSES, Admitted, Quality, WithheldReason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from edge_agent.clock import Clock
     from edge_agent.privacy import Gate
@@ -46,6 +46,7 @@ class Pipeline:
         sink: Sink,
         clock: Clock,
         counters: Counters,
+        overhear: Callable[[Sample], None] | None = None,
     ) -> None:
         self._judges = {device: Judge(profile) for device, profile in profiles.items()}
         self._reporters = {device: Reporter(profile, counters) for device, profile in profiles.items()}
@@ -53,6 +54,8 @@ class Pipeline:
         self._sink = sink
         self._clock = clock
         self._counters = counters
+        self._overhear = overhear
+        """Hears every judged sample, before the gate; never raises."""
         self._waiting: deque[tuple[int, Admitted]] = deque()
         self._persons: deque[tuple[int, Admitted]] = deque()
         """Apart, since these wait for a limited time only: the others must not hide one that is too old."""
@@ -66,6 +69,18 @@ class Pipeline:
         """How many samples wait for the clock."""
         return len(self._waiting) + len(self._persons)
 
+    def adopt(self, device: str, profile: DeviceProfile) -> None:
+        """Take samples of a device that was not known at the start."""
+        self._judges[device] = Judge(profile)
+        self._reporters[device] = Reporter(profile, self._counters)
+
+    def forget(self, who: Callable[[str], bool]) -> None:
+        """Let go of what waits for the clock about these people; counted."""
+        kept = [item for item in self._persons if item[1].handle is None or not who(item[1].handle)]
+        self._counters.add("clock.purged_samples", len(self._persons) - len(kept))
+        self._persons.clear()
+        self._persons.extend(kept)
+
     def gone(self, device: str) -> None:
         """Note that a device was lost: it warms up again when it is back."""
         self._judges[device].gone()
@@ -77,7 +92,10 @@ class Pipeline:
         """
         synced = self._is_synced()
         sample = msgspec.structs.replace(sample, acquired_at_ns=self._clock.right_ns(sample.acquired_at_ns))
-        reported = self._reporters[sample.device].report(self._judges[sample.device].judge(sample))
+        judged = self._judges[sample.device].judge(sample)
+        if self._overhear is not None:
+            self._overhear(judged)
+        reported = self._reporters[sample.device].report(judged)
         self.passed += 1
         if reported is None:
             return
@@ -93,7 +111,9 @@ class Pipeline:
     async def _pass_on(self, parts: Sequence[Admitted], *, synced: bool) -> None:
         if synced and self.waiting:
             await self.stamp_waiting()
-        for admitted in parts:
+        for number, admitted in enumerate(parts):
+            if number and admitted.data_class in PERSON_CLASSES and not self._gate.still(admitted):
+                continue  # somebody withdrew while the part before it was taken in
             if synced:
                 await self._sink.append(admitted)
             else:
@@ -106,8 +126,9 @@ class Pipeline:
         for queue in (self._persons, self._waiting):
             while queue:
                 taken_ns, admitted = queue.popleft()
-                if self._gate.still(admitted):
-                    stamped = msgspec.structs.replace(admitted, acquired_at_ns=now_ns - (now_boot_ns - taken_ns))
+                # Hours and lessons go by the right time, so the gate is asked again with it.
+                stamped = msgspec.structs.replace(admitted, acquired_at_ns=now_ns - (now_boot_ns - taken_ns))
+                if self._gate.still(stamped):
                     await self._sink.append(stamped)
 
     async def give_up_waiting(self) -> None:

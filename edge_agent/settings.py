@@ -79,10 +79,20 @@ class BufferSettings(_Section):
 
 
 class PrivacySettings(_Section):
-    """Keys and policy; without them everything about persons is withheld."""
+    """Keys and the officer's signed documents; without them everything about persons is withheld."""
 
     key_file: Path | None = None
+    trusted_keys: list[Path] = []
+    """Public keys of the officers whose signature counts; without one no document is believed."""
+    cloud_key: Path | None = None
+    """Public key of the ingest, by which orders to erase somebody are verified; without it none is followed."""
     policy_file: Path | None = None
+    consents_file: Path | None = None
+    roster_file: Path | None = None
+    consents_max_age_h: Annotated[float, Field(gt=0, le=24 * 31)] = 24.0
+    """How old a list of consents may be: whoever withdraws is heard by then, also where no new list gets through."""
+    state_dir: Path | None = None
+    """Where it is remembered what was accepted before; `privacy` beside the buffer, if it is not said."""
 
 
 class ClockSettings(_Section):
@@ -216,6 +226,32 @@ class DeviceSettings(_Section):
     period_s: Positive | None = None
 
 
+NO_CAMERAS: Final = frozenset({"changing_room", "clinic", "dormitory", "toilet"})
+"""Types of rooms in which no camera is run, whatever it would count."""
+
+
+class RoomSettings(_Section):
+    """What kind of room a name stands for; a camera is refused where people undress, sleep or are ill."""
+
+    name: Name
+    type: Literal[
+        "canteen",
+        "changing_room",
+        "classroom",
+        "clinic",
+        "corridor",
+        "dormitory",
+        "entrance",
+        "gym",
+        "hall",
+        "laboratory",
+        "library",
+        "office",
+        "outdoors",
+        "toilet",
+    ]
+
+
 class Settings(BaseSettings):
     """Everything the agent is told; see systemd/examples/agent.toml."""
 
@@ -238,8 +274,14 @@ class Settings(BaseSettings):
     clock: ClockSettings = ClockSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
+    rooms: Annotated[list[RoomSettings], Field(alias="room")] = []
     links: Annotated[list[LinkSettings], Field(alias="link")] = []
     devices: Annotated[list[DeviceSettings], Field(alias="device")] = []
+
+    @property
+    def privacy_dir(self) -> Path:
+        """Folder of the gate's memory: private, and on the same disk as the buffer."""
+        return self.privacy.state_dir or self.buffer.path.parent / "privacy"
 
     @classmethod
     def settings_customise_sources(  # noqa: D102 - the library's hook

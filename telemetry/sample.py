@@ -112,20 +112,35 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     handle: str | None
     """Pseudonym of the subject, 32 hex digits; none where the data concern nobody."""
     resumed: bool = False
+    band: str | None = None
+    """Handle of the band by whose binding `handle` was found, to look again; never sent or stored."""
 
 
 class WithheldReason(StrEnum):
-    """Why the gate kept something in the room."""
+    """Why the gate kept something in the room. The first that applies, in this order."""
 
+    UNKNOWN_POINT = "unknown_point"
     NO_POLICY = "no_policy"
-    NO_KEY = "no_key"
-    POLICY_EXPIRED = "policy_expired"
+    DOCUMENT_FORGED = "document_forged"
+    """The document that it needs is not what a trusted key signed."""
+    DOCUMENT_REFUSED = "document_refused"
+    """It is signed, but older than one accepted before, dated in the future, of another site, or wrong in itself."""
     POLICY_NOT_YET_VALID = "policy_not_yet_valid"
+    POLICY_EXPIRED = "policy_expired"
     CLASS_NOT_ALLOWED = "class_not_allowed"
     PURPOSE_NOT_ALLOWED = "purpose_not_allowed"
-    NO_CONSENT = "no_consent"
+    POINT_NOT_ALLOWED = "point_not_allowed"
+    DISTANCE_ROOM = "distance_room"
+    """The policy lets it be measured, but not leave the room."""
+    NO_ROSTER = "no_roster"
+    OUTSIDE_HOURS = "outside_hours"
     NO_SUBJECT = "no_subject"
-    UNKNOWN_POINT = "unknown_point"
+    NO_KEY = "no_key"
+    UNBOUND = "unbound"
+    """A band that in this room and at this time is nobody's, or two people's."""
+    CONSENTS_TOO_OLD = "consents_too_old"
+    NO_CONSENT = "no_consent"
+    CONSENT_EXPIRED = "consent_expired"
     CLOCK_UNSYNCED = "clock_unsynced"
 
 

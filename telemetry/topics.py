@@ -49,6 +49,11 @@ def gateway_topic(site: str, gateway: str, channel: Channel) -> str:
     return f"{ROOT}/{site}/{gateway}/{channel}"
 
 
+def erase_topic(site: str, gateway: str) -> str:
+    """Return where the cloud's order to erase waits; apart from `command`, lest one retained message replace it."""
+    return f"{gateway_topic(site, gateway, Channel.COMMAND)}/erase"
+
+
 def telemetry_topic(site: str, gateway: str, data_class: DataClass, flow: Flow) -> str:
     """Return the topic a batch of `data_class` is published on."""
     return f"{ROOT}/{site}/{gateway}/{Channel.TELEMETRY}/{data_class}/{flow}"

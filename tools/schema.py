@@ -1,4 +1,4 @@
-"""Write docs/schema/*.json, the JSON Schemas of the wire and of device profiles, from the types themselves.
+"""Write docs/schema/*.json, the JSON Schemas of the wire, of device profiles and of signed documents, from the types.
 
 Usage: python -m tools.schema [--check]     (--check writes nothing and fails if a file is out of date)
 """
@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 from pydantic import TypeAdapter
 
+from edge_agent.commands import Command
+from edge_agent.privacy.documents import Consents, Policy, Roster
 from telemetry.ack import Ack
 from telemetry.batch import Batch
 from telemetry.profile import DeviceProfile
@@ -29,7 +31,11 @@ def schemas() -> dict[str, dict[str, Any]]:
     return {
         "ack.json": msgspec.json.schema(Ack),
         "batch.json": msgspec.json.schema(Batch),
+        "command.json": msgspec.json.schema(Command),
+        "consents.json": TypeAdapter(Consents).json_schema(by_alias=True),
         "device-profile.json": TypeAdapter(DeviceProfile).json_schema(by_alias=True),
+        "policy.json": TypeAdapter(Policy).json_schema(by_alias=True),
+        "roster.json": TypeAdapter(Roster).json_schema(by_alias=True),
     }
 
 

@@ -28,12 +28,14 @@ _SECTIONS: Final[tuple[tuple[Words, tuple[Words, ...]], ...]] = (
                 en="How many cards were tapped in a room today, as a total.",
             ),
             Words(
-                zh="班级平均心率：至少有五人的数据时才显示，否则隐藏。",
-                en="A class's mean heart rate, and only while at least five people are in it.",
+                zh="体育课上的班级平均心率，每分钟一次，由网关对固定的小组整组计算：有人来去也推不出谁的心率。参与的人数只按五人一档显示。",
+                en="In PE lessons a class's mean heart rate, once a minute. The gateway makes it of whole fixed "
+                "groups, so nobody's rate follows from who comes and goes. How many pupils are in it is told in fives.",
             ),
             Words(
-                zh="网关和设备是否正常工作，有多少数据在等待、被扣留或被丢弃。",
-                en="Whether gateways and devices work, and how much waits, was withheld or was dropped.",
+                zh="网关和设备是否正常工作，隐私文件是否有效，有多少数据在等待、被扣留或被丢弃。",
+                en="Whether gateways and devices work, whether privacy documents are in force, and how much waits, was "
+                "withheld or was dropped.",
             ),
         ),
     ),

@@ -9,7 +9,7 @@ from device_profiles import load_profile, profile_ids
 from telemetry.quantities import QUANTITIES, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from telemetry.profile import DeviceProfile
 
@@ -21,6 +21,11 @@ _PERIODS: Final = 3.0
 _POLLED: Final = frozenset({"environment", "energy", "occupancy"})
 """Devices under other measurements speak when there is something to say: their period means nothing."""
 _HEARTBEATS: Final = frozenset({"sequence"})
+LESSON_PROFILE: Final = "campus/lesson"
+_OVER_AFTER_S: Final = 900.0
+"""A class mean so old is of a lesson that is over: nothing is wrong, and it is no longer shown."""
+_BESIDE: Final = {"pupils": "heart_rate"}
+"""Points that belong to another quantity's value."""
 _SOUNDING: Final = ("co2", "temperature", "humidity", "pm2_5", "pm10", "pm1", "noise", "illuminance", "people")
 _ORDER: Final = {name: place for place, name in enumerate((*_SOUNDING, "counter", "heart_rate", "power", "energy"))}
 
@@ -55,11 +60,15 @@ class PointFacts:
     max_age_s: float
     shown: bool = True
     """False for a counter that only proves that the device lives."""
+    beside: str = ""
+    """The quantity among which it stands, if that is not its own."""
+    over_after_s: float | None = None
+    """When it is no longer shown at all; none: it stays, as stale."""
 
     @property
     def order(self) -> int:
         """Its place in a room."""
-        return _ORDER.get(self.quantity, len(_ORDER))
+        return _ORDER.get(self.beside or self.quantity, len(_ORDER))
 
     @property
     def text(self) -> bool:
@@ -73,9 +82,13 @@ class Catalogue:
 
     def __init__(self) -> None:
         self._profiles: dict[str, DeviceProfile] = {name: load_profile(name) for name in profile_ids()}
+        # A class is no device of a `devices` message: which classes there are only the gateway's roster says.
+        self._of_lessons = dict(_lesson_facts(self._profiles[LESSON_PROFILE]))
 
     def facts(self, point: str, device: DeviceInfo | None) -> PointFacts:
         """Return what is known of `point` of a device that may be unknown."""
+        if point in self._of_lessons:
+            return self._of_lessons[point]
         if device is None:
             return _by_name(point)
         profile = self._profiles.get(device.profile.partition("@")[0])
@@ -101,6 +114,20 @@ class Catalogue:
         if period_s is None or device.measurement not in _POLLED:
             return DEFAULT_AGE_S
         return max(_LEAST_AGE_S, _PERIODS * max(period_s, report_s or 0.0))
+
+
+def _lesson_facts(profile: DeviceProfile) -> Iterator[tuple[str, PointFacts]]:
+    for point in profile.points:
+        yield (
+            point.name,
+            PointFacts(
+                quantity=point.quantity,
+                unit=QUANTITIES[point.quantity].unit,
+                max_age_s=_PERIODS * (profile.period_s or DEFAULT_AGE_S),
+                beside=_BESIDE.get(point.name, ""),
+                over_after_s=_OVER_AFTER_S,
+            ),
+        )
 
 
 def _by_name(point: str) -> PointFacts:

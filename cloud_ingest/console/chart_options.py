@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from cloud_ingest.console.people import SMALL
+from cloud_ingest.console.people import PUPILS, SMALL, in_fives
 from cloud_ingest.console.texts import text
 from cloud_ingest.console.vocabulary import DECIMALS
-from cloud_ingest.console.wording import duration, limit_range, number, quantity_name, unit_sign
+from cloud_ingest.console.wording import (
+    OF_CLASSES,
+    device_name,
+    duration,
+    limit_range,
+    number,
+    quantity_name,
+    unit_sign,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,11 +62,11 @@ class Figure:
 
 
 def figures(chart: DayChart) -> list[Figure]:
-    """Return a figure for each quantity, in the order in which they first come."""
-    grouped: dict[str, list[ChartSeries]] = {}
+    """Return a figure for each quantity, in the order in which they first come; classes have figures of their own."""
+    grouped: dict[tuple[str, bool], list[ChartSeries]] = {}
     for series in chart.series:
-        grouped.setdefault(series.quantity, []).append(series)
-    return [Figure(quantity=name, unit=some[0].unit, series=tuple(some)) for name, some in grouped.items()]
+        grouped.setdefault((series.quantity, series.point in OF_CLASSES), []).append(series)
+    return [Figure(quantity=key[0], unit=some[0].unit, series=tuple(some)) for key, some in grouped.items()]
 
 
 def _wall_ms(time_ns: int, zone: tzinfo) -> int:
@@ -116,7 +124,7 @@ def _line(series: ChartSeries, place: int, zone: tzinfo, limits: list[dict[str, 
     colour = _COLOURS[place % len(_COLOURS)]
     return {
         "type": "line",
-        "name": series.device,
+        "name": device_name(series.point, series.device),
         "data": [
             [_wall_ms(time_ns, zone), None if value is None else round(value, digits)]
             for time_ns, value in series.points
@@ -182,6 +190,7 @@ def summary(figure: Figure, lang: Lang) -> str:
     sign = unit_sign(figure.unit, figure.quantity, lang)
 
     def shown(value: float) -> str:
+        value = in_fives(value) if figure.point == PUPILS else value
         few = figure.quantity == "people" and 0 < value <= SMALL
         return f"{_FEW if few else number(value, figure.quantity)} {sign}".strip()
 

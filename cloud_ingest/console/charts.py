@@ -10,7 +10,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from cloud_ingest.console.model import ChartSeries, DayChart, LimitState
-from cloud_ingest.console.people import coarse_count, is_point, place_of
+from cloud_ingest.console.people import BANDS, BANDS_SEEN, NOBODYS, PUPILS, coarse_count, in_fives, is_point, place_of
 from cloud_ingest.console.rooms import COUNTS_PEOPLE
 from cloud_ingest.stores.base import Selection
 from cloud_ingest.zones import day_bounds_ns
@@ -33,8 +33,6 @@ _STEPS_S: Final = (60, 120, 300, 600, 900, 1800, 3600)
 _DEADLINE_S: Final = 60.0
 _TAGS: Final = frozenset({"time_ns", "site", "room", "device", "gateway"})
 _NUMBERS: Final = ("environment", "energy", "occupancy", "lesson")
-_BANDS: Final = "bands_seen"
-"""Of measurement `vitals`, whose other fields are about persons, only this one is ever asked for."""
 _Columns = dict[tuple[str, str], dict[int, float]]
 """Device and point → value by time."""
 
@@ -75,7 +73,7 @@ class Charts:
         if 0 < start_ns < until_ns and NAME.fullmatch(site) and NAME.fullmatch(room):
             every_ns = step_ns(end_ns - start_ns)
             grid = range(start_ns - start_ns % every_ns, until_ns, every_ns)
-            for measurement in (*_NUMBERS, "vitals"):
+            for measurement in (*_NUMBERS, BANDS):
                 series += await self._measured(measurement, (site, room), grid, until_ns, day.month)
         ordered = tuple(one for _, one in sorted(series, key=lambda pair: pair[0]))
         return DayChart(site=site, room=room, day=day, start_ns=start_ns, end_ns=end_ns, series=ordered)
@@ -83,13 +81,13 @@ class Charts:
     async def _measured(
         self, measurement: str, place: Place, grid: range, until_ns: int, month: int
     ) -> list[tuple[tuple[object, ...], ChartSeries]]:
-        where = (("site", place[0]), ("room", place[1]))
+        where = (("site", place[0]), ("room", place[1]), *NOBODYS)
         selection = Selection(
             measurement=measurement,
             since_ns=grid.start,
             until_ns=until_ns,
             every_ns=grid.step,
-            fields=(_BANDS,) if measurement == "vitals" else (),
+            fields=(BANDS_SEEN,) if measurement == BANDS else (),
             where=where,
         )
         columns = _columns(await self._reader.query(selection, _DEADLINE_S), place)
@@ -99,8 +97,7 @@ class Charts:
             facts = self._catalogue.facts(point, self._gateways.device(*place, device))
             if not facts.shown or facts.text:
                 continue
-            people = facts.quantity in COUNTS_PEOPLE or point in COUNTS_PEOPLE
-            values = {at: coarse_count(value)[0] for at, value in found.items()} if people else found
+            values = {at: _told(point, facts.quantity, value) for at, value in found.items()}
             points = with_gaps(values, grid, int(facts.max_age_s * _NS))
             one = ChartSeries(
                 device=device,
@@ -142,6 +139,12 @@ class Charts:
             )
             devices.update(record["device"] for record in records if record.get("simulated") is True)
         return frozenset(devices)
+
+
+def _told(point: str, quantity: str, value: float) -> float:
+    if point == PUPILS:
+        return in_fives(value)
+    return coarse_count(value)[0] if quantity in COUNTS_PEOPLE or point in COUNTS_PEOPLE else value
 
 
 def step_ns(length_ns: int) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
 from cloud_ingest.console.catalogue import DeviceInfo, PointInfo
-from cloud_ingest.console.model import Drop, DropKind
+from cloud_ingest.console.model import AuditView, DocumentState, Drop, DropKind
 from cloud_ingest.console.people import is_point, without_handles
 from telemetry.topics import NAME, Channel
 
@@ -20,6 +21,11 @@ MOST_DEVICES: Final = 500
 _MOST_POINTS: Final = 100
 _MOST_DROPS: Final = 40
 _TEXT: Final = 200
+_MOST: Final = 1 << 62
+DOCUMENT_KINDS: Final = ("policy", "consents", "roster")
+_STATES: Final = frozenset(DocumentState) - {DocumentState.UNKNOWN}
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_DIGEST_SHOWN: Final = 8
 _COUNTER: Final = re.compile(r"[A-Za-z0-9_.-]{1,120}")
 
 # Prefixes of counters → what they mean; all others are of no note here.
@@ -84,6 +90,9 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     simulated: bool = False
     gate_closed_for_people: str | None = None
+    documents: Any = None
+    """Judged part by part: a standing that this console does not understand must not cost the rest."""
+    audit: Any = msgspec.UNSET
     buffer: BufferReport = BufferReport()
     devices: dict[str, DeviceReport] = {}
     counters: dict[str, _Count] = {}
@@ -137,6 +146,18 @@ class Devices(msgspec.Struct, frozen=True, kw_only=True):
 Document = Status | Health | Devices
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a signed document stands, of `health`; times in UTC nanoseconds."""
+
+    kind: str
+    state: DocumentState
+    serial: int | None
+    issued_at_ns: int | None
+    valid_until_ns: int | None
+    text: str | None
+
+
 class Undecodable(Exception):
     """The bytes are no document of this channel; nothing of them is kept."""
 
@@ -165,6 +186,42 @@ class Decoder:
         if (document.site, document.gateway) != (site, gateway):
             raise Undecodable("it names another gateway than its topic")
         return _bounded_health(document) if isinstance(document, Health) else _bounded_devices(document)
+
+
+def shown_standings(told: object) -> tuple[Standing, ...]:
+    """Return what `documents` says of the documents that are known here; nothing of what is no such thing."""
+    if not isinstance(told, dict):
+        return ()
+    return tuple(_standing(kind, told[kind]) for kind in DOCUMENT_KINDS if isinstance(told.get(kind), dict))
+
+
+def _standing(kind: str, told: Mapping[str, object]) -> Standing:
+    state, text = told.get("state"), told.get("text")
+    return Standing(
+        kind=kind,
+        state=DocumentState(state) if isinstance(state, str) and state in _STATES else DocumentState.UNKNOWN,
+        serial=_whole(told.get("serial")),
+        issued_at_ns=_whole(told.get("issued_at_ns")),
+        valid_until_ns=_whole(told.get("valid_until_ns")),
+        text=shown_text(text) if isinstance(text, str) else None,
+    )
+
+
+def shown_audit(told: object) -> AuditView | None:
+    """Return the head of the audit log; none if there is none, or it is no head."""
+    if not isinstance(told, dict):
+        return None
+    entries, digest = _whole(told.get("n")), told.get("hash")
+    if entries is None or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        return None
+    return AuditView(entries=entries, digest=digest[:_DIGEST_SHOWN])
+
+
+def _whole(told: object) -> int | None:
+    """Return a number that JavaScript and every clock can bear; larger ones, such as the year 9999, as the largest."""
+    if isinstance(told, bool) or not isinstance(told, int | float) or not 0 <= told < float("inf"):
+        return None
+    return min(int(told), _MOST)
 
 
 def shown_text(text: str | None) -> str | None:
@@ -210,6 +267,8 @@ def _bounded_health(health: Health) -> Health:
         counters=noted,
         version=shown_text(health.version),
         gate_closed_for_people=shown_text(health.gate_closed_for_people),
+        documents=shown_standings(health.documents),
+        audit=health.audit if health.audit in (None, msgspec.UNSET) else shown_audit(health.audit) or msgspec.UNSET,
     )
 
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cloud_ingest.console.documents import Decoder, Devices, Health, Status, Undecodable, shown_drops
-from cloud_ingest.console.model import DeviceState, DeviceView, GatewayView
+from cloud_ingest.console.model import (
+    AuditView,
+    DeviceState,
+    DeviceView,
+    DocumentState,
+    DocumentView,
+    GatewayView,
+)
 from cloud_ingest.console.people import without_handles
 from telemetry.topics import NAME, Channel, parse_topic
 
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from cloud_ingest.console.catalogue import DeviceInfo
+    from cloud_ingest.console.documents import Standing
     from cloud_ingest.stores.base import Record
     from telemetry.counters import Counters
 
@@ -198,9 +206,28 @@ class Fleet:
             hours_left=None if buffer is None else buffer.hours_left,
             version=None if health is None else health.version,
             gate_problem=None if health is None else health.gate_closed_for_people,
+            documents=() if health is None else tuple(map(self._document, health.documents)),
+            audit=health.audit if health is not None and isinstance(health.audit, AuditView) else None,
+            audit_broken=health is not None and health.audit is None,
             drops=() if health is None else shown_drops(health.counters),
             devices=tuple(self._devices_of(gateway, since_s)),
             simulated=gateway.simulated,
+        )
+
+    def _document(self, standing: Standing) -> DocumentView:
+        now_ns, state = self._now_ns(), standing.state
+        until_ns = standing.valid_until_ns
+        if state is DocumentState.IN_FORCE and until_ns is not None and until_ns <= now_ns:
+            # Its gateway has not been heard since.
+            state = DocumentState.TOO_OLD if standing.kind == "consents" else DocumentState.EXPIRED
+        issued_ns = standing.issued_at_ns
+        return DocumentView(
+            kind=standing.kind,
+            state=state,
+            serial=standing.serial,
+            issued_age_s=None if issued_ns is None else max(0.0, (now_ns - issued_ns) / _NS),
+            valid_for_s=None if until_ns is None else (until_ns - now_ns) / _NS,
+            problem=standing.text if state in (DocumentState.REFUSED, DocumentState.UNKNOWN) else None,
         )
 
     def _contact_age_s(self, gateway: _Gateway) -> float | None:

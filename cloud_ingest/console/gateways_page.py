@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cloud_ingest.console.model import DeviceState, DropKind
+from cloud_ingest.console.model import DeviceState, DocumentState, DropKind
 from cloud_ingest.console.parts import Age, box, icon, simulated_mark, words
 from cloud_ingest.console.rooms_page import acquired_ms
-from cloud_ingest.console.texts import counted, text
-from cloud_ingest.console.wording import drop_words, duration, size
+from cloud_ingest.console.texts import counted, pick, text
+from cloud_ingest.console.vocabulary import DOCUMENT_NAMES
+from cloud_ingest.console.wording import document_words, drop_words, duration, gate_words, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
     from cloud_ingest.console.frame import Visit
     from cloud_ingest.console.hub import Snapshot
-    from cloud_ingest.console.model import DeviceView, Drop, GatewayView
+    from cloud_ingest.console.model import DeviceView, DocumentView, Drop, GatewayView
     from cloud_ingest.console.texts import Lang
 
-_FACTS: Final = ("last_contact", "backlog", "oldest", "hours_left", "clock", "uptime", "version")
+_FACTS: Final = ("last_contact", "backlog", "oldest", "hours_left", "clock", "uptime", "version", "audit")
 _AGES: Final = frozenset({"last_contact", "oldest"})
 _DROP_TITLES: Final[Mapping[DropKind, str]] = {
     DropKind.DROPPED: "dropped_title",
@@ -34,6 +35,14 @@ _DEVICE_TONES: Final[Mapping[DeviceState, tuple[str, str]]] = {
     DeviceState.STARTING: ("stale", "clock"),
     DeviceState.UNKNOWN: ("stale", "clock"),
 }
+
+
+_DOCUMENT_TONES: Final[Mapping[DocumentState, tuple[str, str]]] = {
+    DocumentState.IN_FORCE: ("good", "ok"),
+    DocumentState.NOT_YET_VALID: ("stale", "clock"),
+    DocumentState.UNKNOWN: ("stale", "clock"),
+}
+"""All others are for somebody to look at."""
 
 
 def facts(gateway: GatewayView, lang: Lang) -> dict[str, str]:
@@ -54,7 +63,15 @@ def facts(gateway: GatewayView, lang: Lang) -> dict[str, str]:
         "clock": unknown if synced is None else text("clock_synced" if synced else "clock_unsynced", lang),
         "uptime": unknown if gateway.uptime_s is None else duration(gateway.uptime_s, lang),
         "version": gateway.version or "",
+        "audit": _audit(gateway, lang),
     }
+
+
+def _audit(gateway: GatewayView, lang: Lang) -> str:
+    if gateway.audit_broken:
+        return text("audit_broken", lang)
+    head = gateway.audit
+    return "" if head is None else text("audit_head", lang, n=f"{head.entries:,}", digest=head.digest)
 
 
 class _Device:
@@ -93,6 +110,30 @@ class _Device:
         self._error.text = device.error or ""
 
 
+class _Document:
+    """How one signed document stands."""
+
+    def __init__(self, document: DocumentView, lang: Lang) -> None:
+        self._lang = lang
+        with box("div", "fact"):
+            words("dt", pick(DOCUMENT_NAMES[document.kind], lang))
+            with box("dd") as self._cell:
+                with box("span", "pill"):
+                    self._icon = icon("")
+                    self._state = words("span", "")
+                self._problem = words("span", "", "error-text", lang="en")
+
+    def show(self, document: DocumentView) -> None:
+        tone, sign = _DOCUMENT_TONES.get(document.state, ("beyond", "bad"))
+        # A school without bands needs no roster.
+        if (document.kind, document.state) == ("roster", DocumentState.NONE):
+            tone, sign = "stale", "clock"
+        self._state.text = document_words(document, self._lang)
+        self._icon.classes(replace=f"icon icon-{sign}")
+        self._cell.classes(replace=f"tone-{tone}")
+        self._problem.text = document.problem or ""
+
+
 class _Gateway:
     def __init__(self, visit: Visit, gateway: GatewayView) -> None:
         self._visit = visit
@@ -109,10 +150,13 @@ class _Gateway:
                 with box("span", "pill") as self._pill:
                     self._icon = icon("")
                     self._online = words("span", "")
-            self._gate = words("p", "", "notice gone")
+            with box("div", "notice gate-closed gone", role="status") as self._gate:
+                words("strong", text("gate_closed", lang))
+                words("span", text("gate_closed_note", lang))
+                self._why = words("span", "")
             with box("dl", "facts"):
                 for key in _FACTS:
-                    if key == "version" and not gateway.version:
+                    if (key == "version" and not gateway.version) or (key == "audit" and not _audit(gateway, lang)):
                         continue
                     with box("div", "fact"):
                         words("dt", text(key, lang))
@@ -120,6 +164,7 @@ class _Gateway:
                             if key in _AGES:
                                 self._ages[key] = Age()
                             self._texts[key] = words("span", "")
+            self._documents = _documents(gateway.documents, lang)
             self._counters = box("div", "drops")
             if gateway.devices:
                 words("h3", text("devices", lang))
@@ -137,8 +182,10 @@ class _Gateway:
         self._online.text = text(key, lang)
         self._icon.classes(replace=f"icon icon-{sign}")
         self._pill.classes(replace=f"pill tone-{tone}")
-        self._gate.text = text("gate_closed", lang, why=gateway.gate_problem or "")
-        self._gate.classes(replace="notice" if gateway.gate_problem else "notice gone")
+        self._why.text = text("gate_closed_why", lang, why=gate_words(gateway, lang))
+        self._gate.classes(replace=f"notice gate-closed{'' if gateway.gate_problem else ' gone'}")
+        for shown, document in zip(self._documents, gateway.documents, strict=True):
+            shown.show(document)
         for fact, told in facts(gateway, lang).items():
             if fact in self._texts:
                 self._texts[fact].text = told
@@ -154,6 +201,14 @@ class _Gateway:
                 _tell_drops(gateway.drops, lang)
         for row, device in zip(self._devices, gateway.devices, strict=True):
             row.show(device, at_ns)
+
+
+def _documents(documents: Sequence[DocumentView], lang: Lang) -> list[_Document]:
+    if not documents:
+        return []
+    words("h3", text("documents", lang))
+    with box("dl", "facts documents"):
+        return [_Document(document, lang) for document in documents]
 
 
 def _devices_table(visit: Visit, devices: Sequence[DeviceView]) -> list[_Device]:
@@ -187,7 +242,9 @@ def _tell_drops(drops: Sequence[Drop], lang: Lang) -> None:
 
 def _shape(gateway: GatewayView) -> tuple[object, ...]:
     devices = tuple((device.name, device.room, device.profile) for device in gateway.devices)
-    return gateway.site, gateway.gateway, gateway.simulated, gateway.version, devices
+    documents = tuple(document.kind for document in gateway.documents)
+    told = (gateway.simulated, gateway.version, gateway.audit is None and not gateway.audit_broken)
+    return gateway.site, gateway.gateway, *told, devices, documents
 
 
 class GatewaysPage:
@@ -221,5 +278,7 @@ class GatewaysPage:
         offline = sum(one.online is False for one in some)
         down = sum(device.state is DeviceState.DOWN for one in some for device in one.devices)
         parts = [counted("sum_gateways", lang, len(some))] if some else []
-        parts += [counted(key, lang, n) for key, n in (("sum_offline", offline), ("sum_devices_down", down)) if n]
+        closed = sum(one.gate_problem is not None for one in some)
+        counts = (("sum_offline", offline), ("sum_gates_closed", closed), ("sum_devices_down", down))
+        parts += [counted(key, lang, n) for key, n in counts if n]
         self._summary.text = " · ".join(parts)

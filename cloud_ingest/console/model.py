@@ -36,6 +36,19 @@ class DeviceState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class DocumentState(StrEnum):
+    """How one of a gateway's signed documents stands."""
+
+    IN_FORCE = "in_force"
+    NONE = "none"
+    REFUSED = "refused"
+    NOT_YET_VALID = "not_yet_valid"
+    EXPIRED = "expired"
+    TOO_OLD = "too_old"
+    UNKNOWN = "unknown"
+    """Said in a word that this console does not know."""
+
+
 class DropKind(StrEnum):
     """What a gateway's counter of missing things means."""
 
@@ -83,10 +96,6 @@ class ValueView:
     """The value is known only as `range_from` to `value`, such as 1 to 4 people."""
     bad: Reason | str | None = None
     """Why the newest reading gave no value; a str where the reason is not one of ours."""
-    hidden: bool = False
-    """Not shown because it would say too much about few people; `value` is none."""
-    members: int | None = None
-    """The value is a mean over so many people."""
     age_s: float = 0.0
     """Since the acquisition of the newest row of this point, good or bad."""
     stale: bool = False
@@ -165,6 +174,30 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentView:
+    """A signed document of a gateway's privacy gate; names no person."""
+
+    kind: str
+    """`policy`, `consents` or `roster`."""
+    state: DocumentState
+    serial: int | None = None
+    issued_age_s: float | None = None
+    valid_for_s: float | None = None
+    """Until it is no longer in force; negative: since when it is not."""
+    problem: str | None = None
+    """Why it is not in force, in the gateway's own English words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditView:
+    """The head of a gateway's audit log."""
+
+    entries: int
+    digest: str
+    """The first digits of its hash, to compare with what the cloud keeps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayView:
     """A gateway as its retained `status` and `devices` and its last `health` tell."""
 
@@ -186,6 +219,11 @@ class GatewayView:
     version: str | None = None
     gate_problem: str | None = None
     """Why everything about persons is withheld, in the gateway's own English words; none if it is not."""
+    documents: tuple[DocumentView, ...] = ()
+    """Those that it tells of; none of an older gateway."""
+    audit: AuditView | None = None
+    audit_broken: bool = False
+    """It says that its audit log cannot be written."""
     drops: tuple[Drop, ...] = ()
     devices: tuple[DeviceView, ...] = ()
     simulated: bool = False

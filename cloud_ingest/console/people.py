@@ -1,11 +1,9 @@
-"""Rows about persons become numbers about groups here, before anything is kept or shown. Pure."""
+"""What may be said of people: taps as a room's number, small counts as a range, no pseudonym in any text. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from telemetry.topics import NAME
@@ -17,11 +15,18 @@ if TYPE_CHECKING:
 
 SMALL: Final = 4
 """Counts of 1 to 4 people are told as 4: a smaller group is no group."""
-LEAST_MEMBERS: Final = 5
-"""A mean over fewer says too much about each."""
+PUPILS: Final = "pupils"
+"""The point that says of whom a class mean is."""
+STEP: Final = 5
+"""Pupils of a class are told in fives, rounded down."""
 _HANDLE: Final = re.compile(r"[0-9a-fA-F]{32,}")
 _POINT: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TAGS: Final = ("site", "room", "device")
+BANDS: Final = "vitals"
+"""A measurement whose rows are about persons, but for those that say how many bands are there."""
+BANDS_SEEN: Final = "bands_seen"
+NOBODYS: Final = (("subject", ""),)
+"""For a selection: rows about persons are not even asked for."""
 
 Place = tuple[str, str]
 """Site and room."""
@@ -32,19 +37,6 @@ class Taps:
     """A room's card taps of a day."""
 
     count: int
-    simulated: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mean:
-    """A class's heart rate, beats a minute."""
-
-    members: int | None
-    """Bands that it is a mean of; none where there are too few to tell."""
-    value: float | None
-    newest_ns: int
-    device: str
-    """One of the adapters that heard them."""
     simulated: bool
 
 
@@ -78,33 +70,17 @@ def count_taps(records: Iterable[Record]) -> Mapping[Place, Taps]:
     return taps
 
 
-def class_means(records: Iterable[Record]) -> Mapping[Place, Mean]:
-    """Return each room's mean over its persons' means; each person counts once, however often their band was heard."""
-    rooms: defaultdict[Place, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    newest: dict[Place, tuple[int, str]] = {}
-    simulated: set[Place] = set()
-    for record in records:
-        rate, subject, place = record.get("heart_rate"), record.get("subject"), place_of(record)
-        if place is None or not isinstance(subject, str) or not isinstance(rate, float) or not isfinite(rate):
-            continue
-        rooms[place][subject].append(rate)
-        newest[place] = max(newest.get(place, (0, "")), (record["time_ns"], record["device"]))
-        if record.get("simulated") is True:
-            simulated.add(place)
-    means: dict[Place, Mean] = {}
-    for place, persons in rooms.items():
-        enough = len(persons) >= LEAST_MEMBERS
-        each = [sum(rates) / len(rates) for rates in persons.values()]
-        means[place] = Mean(
-            members=len(persons) if enough else None,
-            value=float(round(sum(each) / len(each))) if enough else None,
-            newest_ns=newest[place][0],
-            device=newest[place][1],
-            simulated=place in simulated,
-        )
-    return means
-
-
 def coarse_count(value: float) -> tuple[float, float | None]:
     """Return a number of people as it may be told, and where its range begins if it is one."""
     return (float(SMALL), 1.0) if 0 < value <= SMALL else (value, None)
+
+
+def in_fives(value: float) -> float:
+    """Return a number of pupils rounded down to fives; the gateway does so too, a mean over minutes undoes it."""
+    return value // STEP * STEP
+
+
+def pupils_range(value: float) -> tuple[float, float | None]:
+    """Return the most and the least that a number of pupils in fives may stand for: 40 is 40 to 44."""
+    least = in_fives(value)
+    return (least + STEP - 1, least) if least > 0 else coarse_count(value)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
-from cloud_ingest.console.catalogue import PointFacts
 from cloud_ingest.console.model import LimitState, RoomView, ValueView
-from cloud_ingest.console.people import Taps, coarse_count, without_handles
+from cloud_ingest.console.people import PUPILS, Taps, coarse_count, pupils_range, without_handles
 from telemetry.sample import Reason
 
 if TYPE_CHECKING:
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from cloud_ingest.console.board import Board, SeriesState
-    from cloud_ingest.console.catalogue import Catalogue, DeviceInfo
+    from cloud_ingest.console.catalogue import Catalogue, DeviceInfo, PointFacts
     from cloud_ingest.console.limits import Limits
     from cloud_ingest.console.model import Limit
-    from cloud_ingest.console.people import Mean, Place
+    from cloud_ingest.console.people import Place
 
 _NS: Final = 1_000_000_000
 _AHEAD_S: Final = 60.0
@@ -49,7 +48,6 @@ class Moment:
 
     board: Board
     taps: Mapping[Place, Taps]
-    means: Mapping[Place, Mean]
     now_ns: int
 
 
@@ -68,9 +66,6 @@ class RoomMaker:
         values: defaultdict[str, list[tuple[tuple[object, ...], ValueView]]] = defaultdict(list)
         for series in moment.board.site(site):
             values[series.room].extend(self._values(series, moment.now_ns, local))
-        for (of_site, room), mean in moment.means.items():
-            if of_site == site:
-                values[room].append(self._mean(mean, moment.now_ns))
         described = self._gateways.rooms_of(site)
         tapped = {room for of_site, room in moment.taps if of_site == site}
         views: list[RoomView] = []
@@ -96,22 +91,9 @@ class RoomMaker:
             facts = self._catalogue.facts(point, device)
             if not facts.shown or (isinstance(state.value, str) and not facts.text):
                 continue
+            if facts.over_after_s is not None and (now_ns - state.time_ns) / _NS > facts.over_after_s:
+                continue
             yield (facts.order, point, series.device), self._view(series, point, facts, now_ns, local)
-
-    def _mean(self, mean: Mean, now_ns: int) -> tuple[tuple[object, ...], ValueView]:
-        facts = PointFacts(quantity="heart_rate", unit="beat/min", max_age_s=_AHEAD_S)
-        view = ValueView(
-            device=mean.device,
-            point="heart_rate",
-            quantity=facts.quantity,
-            unit=facts.unit,
-            value=mean.value,
-            hidden=mean.value is None,
-            members=mean.members,
-            age_s=max(0.0, (now_ns - mean.newest_ns) / _NS),
-            simulated=mean.simulated,
-        )
-        return (facts.order, view.point, view.device), view
 
     def _view(self, series: SeriesState, point: str, facts: PointFacts, now_ns: int, local: datetime) -> ValueView:
         state = series.points[point]
@@ -120,7 +102,9 @@ class RoomMaker:
         value, range_from = state.value, None
         judged: tuple[LimitState, Limit | None] = (LimitState.UNJUDGED, None)
         if isinstance(value, float):
-            if facts.quantity in COUNTS_PEOPLE or point in COUNTS_PEOPLE:
+            if point == PUPILS:
+                value, range_from = pupils_range(value)
+            elif facts.quantity in COUNTS_PEOPLE or point in COUNTS_PEOPLE:
                 value, range_from = coarse_count(value)
             judged = self._limits.judge(facts.quantity, value, local)
             if stale:

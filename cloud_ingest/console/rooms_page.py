@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from cloud_ingest.console.model import LimitState
 from cloud_ingest.console.parts import Age, Reading, box, icon, simulated_mark, words
 from cloud_ingest.console.texts import counted, text
-from cloud_ingest.console.wording import tell, twins
+from cloud_ingest.console.wording import called, tell, twins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Readings:
         twice = twins(room.values)
         with box("dl", "values"):
             self._rows = [
-                Reading(tell(view, visit.lang, with_device=view.quantity in twice), with_limit=aged)
+                Reading(tell(view, visit.lang, with_device=called(view) in twice), with_limit=aged)
                 for view in room.values
             ]
             self._taps = None
@@ -53,7 +53,7 @@ class Readings:
         twice = twins(room.values)
         for row, view in zip(self._rows, room.values, strict=True):
             lags = self._aged or view.stale or view.age_s - newest_s > _LAGS_S
-            told = tell(view, self._lang, with_device=view.quantity in twice)
+            told = tell(view, self._lang, with_device=called(view) in twice)
             row.show(told, acquired_ms(read_at_ns, view.age_s) if lags else None)
         if self._taps is not None:
             self._taps.text = str(room.taps_today or 0)

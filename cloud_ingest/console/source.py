@@ -14,7 +14,7 @@ from cloud_ingest.console.fleet import Fleet
 from cloud_ingest.console.limits import load_limits
 from cloud_ingest.console.listener import Listener
 from cloud_ingest.console.model import SourceState
-from cloud_ingest.console.people import class_means, count_taps
+from cloud_ingest.console.people import BANDS, BANDS_SEEN, NOBODYS, count_taps
 from cloud_ingest.console.reader import Reader
 from cloud_ingest.console.rooms import Moment, RoomMaker
 from cloud_ingest.stores.base import Selection
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from cloud_ingest.console.model import DayChart, GatewayView, RoomView
-    from cloud_ingest.console.people import Mean, Place, Taps
+    from cloud_ingest.console.people import Place, Taps
     from cloud_ingest.settings import Settings
 
 _NS: Final = 1_000_000_000
@@ -44,8 +44,9 @@ _FILL_S: Final = 15
 _FIRST_FILL_S: Final = 60
 """A point that is reported by exception is in one of so many seconds' rows."""
 _TAPS_EVERY_S: Final = 5.0
-_MEANS_EVERY_S: Final = 2.0
-_MEANS_OVER_S: Final = 30
+_BANDS_EVERY_S: Final = 2.0
+_BANDS_OVER_S: Final = 30
+_BANDS_FIELDS: Final = (BANDS_SEEN, f"{BANDS_SEEN}_bad", "quality", "simulated")
 _GATEWAYS_EVERY_S: Final = 10.0
 
 
@@ -94,7 +95,6 @@ class StoreSource:
             now_ns=now_ns,
         )
         self._taps: Mapping[Place, Taps] = {}
-        self._means: Mapping[Place, Mean] = {}
         self._one = asyncio.Lock()
         self._failed: CampusError | None = None
         self._read_until_ns = 0
@@ -102,7 +102,7 @@ class StoreSource:
         self._thorough = Due(_THOROUGH_EVERY_S, clock_s)
         self._fill = Due(_FILL_EVERY_S, clock_s)
         self._taps_due = Due(_TAPS_EVERY_S, clock_s)
-        self._means_due = Due(_MEANS_EVERY_S, clock_s)
+        self._bands_due = Due(_BANDS_EVERY_S, clock_s)
         self._gateways_due = Due(_GATEWAYS_EVERY_S, clock_s)
 
     async def run(self) -> None:
@@ -112,7 +112,7 @@ class StoreSource:
     async def sites(self) -> Sequence[str]:
         """Return the sites that are known, sorted; those of gateways also while no store answers."""
         await self._refresh()
-        stored = {site for site, _ in (*self._board.places(), *self._taps, *self._means)}
+        stored = {site for site, _ in (*self._board.places(), *self._taps)}
         return sorted(stored | self._fleet.sites())
 
     async def rooms(self, site: str) -> Sequence[RoomView]:
@@ -120,7 +120,7 @@ class StoreSource:
         await self._refresh()
         if self._failed is not None:
             raise self._failed
-        moment = Moment(board=self._board, taps=self._taps, means=self._means, now_ns=self._now_ns())
+        moment = Moment(board=self._board, taps=self._taps, now_ns=self._now_ns())
         return self._maker.rooms(site, moment)
 
     async def chart(self, site: str, room: str, day: date) -> DayChart:
@@ -164,9 +164,9 @@ class StoreSource:
         if self._fill.now():
             await self._fill_up(now_ns)
             self._fill.done()
-        if self._means_due.now():
+        if self._bands_due.now():
             await self._read_bands(now_ns)
-            self._means_due.done()
+            self._bands_due.done()
         if self._taps_due.now():
             await self._read_taps(now_ns)
             self._taps_due.done()
@@ -197,11 +197,10 @@ class StoreSource:
             self._board.note(measurement, reversed(await self._reader.query(selection, _DEADLINE_S)))
 
     async def _read_bands(self, now_ns: int) -> None:
-        """Read the last half minute of bands; persons' rates become a mean here, and are not kept."""
-        since_ns = now_ns - _MEANS_OVER_S * _NS
-        records = await self._reader.query(Selection(measurement="vitals", since_ns=since_ns), _DEADLINE_S)
-        self._means = class_means(records)
-        self._board.note("vitals", (record for record in records if "subject" not in record))
+        """Read how many bands were seen in the last half minute; no row about a person is asked for."""
+        since_ns = now_ns - _BANDS_OVER_S * _NS
+        selection = Selection(measurement=BANDS, since_ns=since_ns, fields=_BANDS_FIELDS, where=NOBODYS)
+        self._board.note(BANDS, await self._reader.query(selection, _DEADLINE_S))
 
     async def _read_taps(self, now_ns: int) -> None:
         """Count today's taps; rows of persons are not kept."""

@@ -29,7 +29,7 @@ QUANTITY_NAMES: Final[Mapping[str, Words]] = {
     "voltage": _w("电压", "Voltage"),
     "current": _w("电流", "Current"),
     "power_factor": _w("功率因数", "Power factor"),
-    "heart_rate": _w("班级平均心率", "Heart rate (class)"),
+    "heart_rate": _w("心率", "Heart rate"),
     "battery": _w("电池", "Battery"),
     "people": _w("室内人数", "People"),
     "brightness": _w("画面亮度", "Picture brightness"),
@@ -40,7 +40,11 @@ QUANTITY_NAMES: Final[Mapping[str, Words]] = {
     "state": _w("状态", "State"),
 }
 
-POINT_NAMES: Final[Mapping[str, Words]] = {"bands_seen": _w("在场手环数", "Bands here")}
+POINT_NAMES: Final[Mapping[str, Words]] = {
+    "bands_seen": _w("在场手环数", "Bands here"),
+    "heart_rate_mean": _w("班级平均心率", "Class mean heart rate"),
+    "pupils": _w("参与平均的人数", "Pupils in that mean"),
+}
 """Points whose quantity says too little."""
 
 UNIT_SIGNS: Final[Mapping[str, Words]] = {
@@ -94,12 +98,38 @@ WITHHELD_WORDS: Final[Mapping[str, Words]] = {
     "no_key": _w("没有密钥", "there is no key"),
     "policy_expired": _w("策略已过期", "the policy has expired"),
     "policy_not_yet_valid": _w("策略尚未生效", "the policy is not valid yet"),
+    "document_forged": _w("所需文件的签名不可信", "a document it needs is signed by nobody who is trusted"),
+    "document_refused": _w("所需文件被拒绝", "a document it needs is refused"),
+    "point_not_allowed": _w("策略不允许这个测点", "the policy does not allow this point"),
+    "distance_room": _w("策略规定不出教室", "the policy keeps it in the room"),
+    "no_roster": _w("没有有效的课表名册", "there is no valid roster"),
+    "outside_hours": _w("不在允许的时间", "outside the hours that are allowed"),
+    "unbound": _w("手环未绑定", "the band is nobody's"),
+    "consents_too_old": _w("同意名单太旧", "the list of consents is too old"),
+    "consent_expired": _w("同意已到期", "the consent has expired"),
     "class_not_allowed": _w("策略不允许这类数据", "the policy does not allow this kind"),
     "purpose_not_allowed": _w("策略不允许这一用途", "the policy does not allow this purpose"),
     "no_consent": _w("没有同意", "there is no consent"),
     "no_subject": _w("无法对应到人", "it belongs to nobody known"),
     "unknown_point": _w("策略里没有这个测点", "the policy does not know this point"),
     "clock_unsynced": _w("网关时钟未同步", "the gateway's clock is not synchronised"),
+}
+
+DOCUMENT_NAMES: Final[Mapping[str, Words]] = {
+    "policy": _w("策略", "Policy"),
+    "consents": _w("同意名单", "List of consents"),
+    "roster": _w("课表名册", "Roster"),
+}
+"""The documents of the privacy gate, in the order in which they are shown."""
+
+DOCUMENT_STATES: Final[Mapping[str, Words]] = {
+    "in_force": _w("生效", "in force"),
+    "none": _w("未设置", "not set"),
+    "refused": _w("已拒绝", "refused"),
+    "not_yet_valid": _w("尚未生效", "not valid yet"),
+    "expired": _w("已过期", "expired"),
+    "too_old": _w("太旧，不再采信", "too old to be believed"),
+    "unknown": _w("状态未知", "unknown"),
 }
 
 COUNTER_WORDS: Final[Mapping[str, Words]] = {

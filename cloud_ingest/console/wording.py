@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from cloud_ingest.console.model import LimitState
+from cloud_ingest.console.model import DocumentState, LimitState
 from cloud_ingest.console.texts import pick, text
 from cloud_ingest.console.vocabulary import (
     CLASS_NAMES,
     COUNTER_WORDS,
     DECIMALS,
+    DOCUMENT_NAMES,
+    DOCUMENT_STATES,
     PEOPLE_UNIT,
     POINT_NAMES,
     QUANTITY_NAMES,
@@ -22,12 +24,12 @@ from cloud_ingest.console.vocabulary import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cloud_ingest.console.model import Drop, Limit, ValueView
+    from cloud_ingest.console.model import DocumentView, Drop, GatewayView, Limit, ValueView
     from cloud_ingest.console.texts import Lang
 
 Tone = Literal["good", "plain", "beyond", "bad", "stale"]
 """How a state is coloured; its icon and its words say the same."""
-Icon = Literal["ok", "up", "down", "bad", "clock", "hidden", ""]
+Icon = Literal["ok", "up", "down", "bad", "clock", ""]
 _LIMIT_SIGNS: Final[dict[LimitState, tuple[Icon, Tone]]] = {
     LimitState.WITHIN: ("ok", "good"),
     LimitState.ABOVE: ("up", "beyond"),
@@ -38,6 +40,8 @@ _LENGTHS: Final = (86_400, 3600, 60, 1)
 _LENGTH_NAMES: Final = {"zh": ("天", "小时", "分钟", "秒"), "en": ("d", "h", "min", "s")}
 _MANY: Final = 10
 _WITHHELD_LEVELS: Final = 4
+OF_CLASSES: Final = frozenset({"heart_rate_mean", "pupils"})
+_CLASS_PREFIX: Final = "lesson-"
 AGE_PATTERNS: Final[dict[str, dict[str, str]]] = {
     "zh": {"s": "{n} 秒前", "m": "{n} 分钟前", "h": "{n} 小时前", "d": "{n} 天前", "now": "刚刚"},
     "en": {"s": "{n} s ago", "m": "{n} min ago", "h": "{n} h ago", "d": "{n} d ago", "now": "just now"},
@@ -117,15 +121,13 @@ def limit_words(limit: Limit, lang: Lang) -> str:
 
 
 def tell(view: ValueView, lang: Lang, *, with_device: bool = False) -> Told:
-    """Return `view` in words. With `with_device` the name says which device, for rooms that have two alike."""
+    """Return `view` in words. With `with_device` the name says which device or class, for rooms that have two alike."""
     name = quantity_name(view.quantity, lang, point=view.point)
     if with_device:
-        name = f"{name} · {view.device}"
+        name = f"{name} · {device_name(view.point, view.device)}"
     value, unit = _value(view, lang)
     state, icon, tone = _state(view, lang)
     notes = [limit_words(view.limit, lang)] if view.limit else []
-    if view.members is not None:
-        state = state or text("members", lang, n=view.members)
     if view.quality in ("suspect", "clock_uncertain"):
         notes.append(text(view.quality, lang))
         if tone in ("good", "plain"):
@@ -156,8 +158,6 @@ def _value(view: ValueView, lang: Lang) -> tuple[str, str]:
 
 
 def _state(view: ValueView, lang: Lang) -> tuple[str, Icon, Tone]:
-    if view.hidden:
-        return text("hidden", lang), "hidden", "plain"
     if view.bad is not None:
         return text("bad_because", lang, why=reason_words(view.bad, lang)), "bad", "bad"
     if view.stale:
@@ -167,9 +167,19 @@ def _state(view: ValueView, lang: Lang) -> tuple[str, Icon, Tone]:
 
 
 def twins(values: Sequence[ValueView]) -> frozenset[str]:
-    """Return the quantities that more than one value of a room has."""
+    """Return the names (see `called`) that more than one value of a room has."""
     seen: set[str] = set()
-    return frozenset(view.quantity for view in values if view.quantity in seen or seen.add(view.quantity))  # type: ignore[func-returns-value]
+    return frozenset(name for name in map(called, values) if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+
+
+def device_name(point: str, device: str) -> str:
+    """Return what a device is called; a class that a mean is of goes by the roster's name."""
+    return device.removeprefix(_CLASS_PREFIX) if point in OF_CLASSES else device
+
+
+def called(view: ValueView) -> str:
+    """Return what a value goes by: its point, where that has a name of its own, else its quantity."""
+    return view.point if view.point in POINT_NAMES else view.quantity
 
 
 def duration(seconds: float, lang: Lang) -> str:
@@ -191,6 +201,30 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}"
         amount /= 1000
     return f"{amount:.1f} GB"
+
+
+def document_words(document: DocumentView, lang: Lang) -> str:
+    """Return how a document stands, with what is worth knowing of it."""
+    parts = [pick(DOCUMENT_STATES[document.state], lang)]
+    if document.serial is not None:
+        parts.append(text("serial", lang, n=document.serial))
+    left_s = document.valid_for_s
+    if document.state is DocumentState.IN_FORCE and left_s is not None:
+        parts.append(text("valid_for", lang, time=duration(left_s, lang)))
+    elif document.state in (DocumentState.EXPIRED, DocumentState.TOO_OLD) and left_s is not None:
+        parts.append(text("over_since", lang, time=duration(-left_s, lang)))
+    elif document.issued_age_s is not None:
+        parts.append(text("issued_ago", lang, time=duration(document.issued_age_s, lang)))
+    return ("，" if lang == "zh" else ", ").join(parts)
+
+
+def gate_words(gateway: GatewayView, lang: Lang) -> str:
+    """Return why the gate is closed for people: the policy's state, else the gateway's own words."""
+    policy = next((one for one in gateway.documents if one.kind == "policy"), None)
+    if policy is None or policy.state in (DocumentState.IN_FORCE, DocumentState.UNKNOWN):
+        return gateway.gate_problem or ""
+    state = pick(DOCUMENT_STATES[policy.state], lang)
+    return text("gate_document", lang, document=pick(DOCUMENT_NAMES[policy.kind], lang), state=state)
 
 
 def drop_words(drop: Drop, lang: Lang) -> str:

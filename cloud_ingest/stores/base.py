@@ -69,6 +69,7 @@ class Selection:
     every_ns: int | None = None
     fields: tuple[str, ...] = ()
     where: tuple[tuple[str, str], ...] = ()
+    """Tags and their values; an empty one asks for the rows that do not have the tag."""
 
 
 class Store(Protocol):

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from cloud_ingest.stores.base import Capabilities, Outcome, Record, Selection
 from cloud_ingest.stores.influx_http import InfluxHttp, login
-from cloud_ingest.stores.influxql import identifier, latest_text, literal, select_text, to_records
+from cloud_ingest.stores.influxql import (
+    SUBJECTS,
+    identifier,
+    latest_text,
+    literal,
+    select_text,
+    to_records,
+    to_tag_values,
+)
 from telemetry.errors import AuthError, ConfigError, Problem, StoreBusy, StoreRejected
 
 if TYPE_CHECKING:
@@ -87,6 +95,10 @@ class Influx1Store:
         if left:
             raise StoreBusy(f"{self.name} still has {left} series of the subject", retry_after_s=5.0)
         return count
+
+    async def subjects(self) -> list[str]:
+        """Return the handle of everybody in the store."""
+        return to_tag_values(await self._http.influxql(SUBJECTS, self._params))
 
     async def set_retention(self, seconds: int | None) -> None:
         """Set the policy's duration; InfluxDB takes no less than an hour. Raises ConfigError."""

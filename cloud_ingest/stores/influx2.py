@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from cloud_ingest.stores.base import Capabilities, Outcome, Record, Selection
 from cloud_ingest.stores.influx2_admin import Influx2Admin, mapped_by_name
 from cloud_ingest.stores.influx_http import InfluxHttp, NotFound
-from cloud_ingest.stores.influxql import latest_text, select_text, subject_text, to_records
+from cloud_ingest.stores.influxql import SUBJECTS, latest_text, select_text, subject_text, to_records, to_tag_values
 from telemetry.errors import AuthError, ConfigError, Problem, StoreBusy, StoreRejected
 
 if TYPE_CHECKING:
@@ -109,6 +109,10 @@ class Influx2Store:
         if left:
             raise StoreBusy(f"{self.name} still has {left} series of the subject", retry_after_s=5.0)
         return count
+
+    async def subjects(self) -> list[str]:
+        """Return the handle of everybody in the store, and maybe of some whose rows were deleted."""
+        return to_tag_values(await self._ask(SUBJECTS))
 
     async def set_retention(self, seconds: int | None) -> None:
         """Set the bucket's retention. Raises ConfigError with the server's reason."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cloud_ingest.stores.base import Record, Selection
 
 _MEAN = "mean_"
+SUBJECTS = 'SHOW TAG VALUES WITH KEY = "subject"'
 
 
 def identifier(name: str) -> str:
@@ -67,3 +68,8 @@ def to_records(result: dict[str, Any], *, means: bool = False) -> list[Record]:
 def _field(value: Any) -> Any:
     # Go writes 21.0 as 21; all our numbers are floats.
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def to_tag_values(result: dict[str, Any]) -> list[str]:
+    """Return the values in the answer to SHOW TAG VALUES, each once."""
+    return sorted({str(row[1]) for series in result.get("series", ()) for row in series.get("values", ())})

@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS value (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
+_SUBJECTS: Final = "SELECT DISTINCT json_extract(tags, '$.subject') FROM series"
 _SERIES_CACHE: Final = 100_000
 _SWEEP_EVERY_S: Final = 3600.0
 _BUSY_S: Final = 1.0
@@ -95,6 +96,12 @@ class SqliteStore:
     async def delete_subject(self, subject: str) -> int:
         """Delete a subject's rows, overwriting them in the file; returns how many series there were."""
         return await self._in_writer(lambda: self._delete_subject(subject))
+
+    async def subjects(self) -> list[str]:
+        """Return the handle of everybody in the store."""
+        return await self._in_reader(
+            lambda db: [subject for (subject,) in db.execute(_SUBJECTS).fetchall() if subject is not None]
+        )
 
     async def set_retention(self, seconds: int | None) -> None:
         """Keep rows for so long; swept at once and then hourly while rows are written."""
@@ -172,7 +179,7 @@ class SqliteStore:
         db.execute("PRAGMA secure_delete=ON")
         db.execute(f"PRAGMA journal_size_limit={_LOG_BYTES}")
         db.execute("PRAGMA cache_size=-65536")
-        db.executescript(_SCHEMA)
+        _create(db)
         self._db = db
         self._file = identity(self._path)
 
@@ -256,10 +263,17 @@ class SqliteStore:
             found = db.execute("SELECT id FROM series WHERE json_extract(tags, '$.subject') = ?", (subject,)).fetchall()
             db.executemany("DELETE FROM value WHERE series = ?", found)
             db.executemany("DELETE FROM series WHERE id = ?", found)
+            # A page that was split keeps a stale copy of what it gave away. A fresh table has none, and the old
+            # one's pages are overwritten as they are freed; the values beside it hold no handle.
+            db.execute("CREATE TABLE fresh AS SELECT * FROM series")
+            db.execute("DROP TABLE series")
+            _create(db)
+            db.execute("INSERT INTO series SELECT * FROM fresh")
+            db.execute("DROP TABLE fresh")
             self._series.clear()
         # The rows must leave the write-ahead log as well.
-        if self._db is not None:
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if self._db is not None and self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise StoreBusy(f"{self.name} is being read: its write-ahead log cannot be emptied", retry_after_s=1.0)
         return len(found)
 
     def _set_retention(self, seconds: int | None) -> None:
@@ -276,3 +290,9 @@ class SqliteStore:
             oldest = time.time_ns() - int(row[0]) * 1_000_000_000
             for (series,) in db.execute("SELECT id FROM series").fetchall():
                 db.execute("DELETE FROM value WHERE series = ? AND time_ns < ?", (series, oldest))
+
+
+def _create(db: sqlite3.Connection) -> None:
+    """Make what is missing; statement by statement, since a script would commit a transaction."""
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)

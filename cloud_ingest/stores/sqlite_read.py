@@ -68,7 +68,7 @@ def latest(db: sqlite3.Connection, measurement: str, since_ns: int | None = None
 def _series(db: sqlite3.Connection, selection: Selection) -> list[tuple[int, dict[str, str]]]:
     found = db.execute("SELECT id, tags FROM series WHERE measurement = ? ORDER BY key", (selection.measurement,))
     every = [(number, msgspec.json.decode(tags, type=dict[str, str])) for number, tags in found.fetchall()]
-    return [(n, tags) for n, tags in every if all(tags.get(key) == value for key, value in selection.where)]
+    return [(n, tags) for n, tags in every if all(tags.get(key, "") == value for key, value in selection.where)]
 
 
 def _rows(cells: Any, tags: dict[str, str], kinds: dict[int, tuple[str, str]]) -> list[Record]:

@@ -41,6 +41,8 @@ class Options:
     """Connect to the bound bands, in turn, instead of reading their adverts."""
     turn_s: Annotated[Number, Field(ge=1, le=3600)] = 30.0
     silent_s: Annotated[Number, Field(ge=1, le=60)] = 5.0
+    bindings: Literal["file", "roster"] = "file"
+    """Who says which bands are somebody's: the file here, or the officer's roster, by which the gate decides."""
     bindings_file: str = ""
     """The bands that are somebody's; without it nobody is bound, and bands are only counted."""
     repeat_s: Annotated[Number, Field(ge=0, le=10)] = 0.4
@@ -50,6 +52,10 @@ class Options:
     def _connectable(self) -> Self:
         if self.gatt and self.format != "heart_rate_service":
             raise ValueError("gatt needs format heart_rate_service: a Mi Band's broadcast cannot be connected to")
+        if self.bindings == "roster" and self.bindings_file:
+            raise ValueError('bindings = "roster" takes no bindings_file: the roster says whose a band is')
+        if self.bindings == "roster" and self.gatt:
+            raise ValueError("gatt needs a bindings_file: nobody connects to a stranger's band")
         return self
 
 

@@ -74,7 +74,7 @@ class Assembler:
         self._max_values = max_values
         self._max_bytes = max_bytes
         self._encoder = msgspec.json.Encoder()
-        self._block_bytes = {name: len(self._encoder.encode(info)) + 16 for name, info in devices.items()}
+        self._block_bytes: dict[str, int] = {}
 
     @property
     def plain_bytes(self) -> int:
@@ -128,7 +128,7 @@ class Assembler:
             )
         if admitted.device not in batch.blocks:
             batch.blocks[admitted.device] = []
-            batch.plain_bytes += self._block_bytes[admitted.device]
+            batch.plain_bytes += self._block(admitted.device)
         batch.blocks[admitted.device].append(sample)
         batch.samples += 1
         batch.values += values
@@ -141,6 +141,32 @@ class Assembler:
     def full(self, batch: OpenBatch) -> bool:
         """Whether nothing more should be put into `batch`."""
         return batch.values >= self._max_values or batch.plain_bytes >= self._max_bytes
+
+    def forget(self, who: Callable[[str], bool]) -> tuple[int, int]:
+        """Take the rows of these people out of the open batches; return how many samples and values that were."""
+        samples = values = 0
+        for batch in list(self.open.values()):
+            theirs = [
+                (device, one)
+                for device, block in batch.blocks.items()
+                for one in block
+                if one.subject is not None and who(one.subject)
+            ]
+            for device, one in theirs:
+                number = len(one.values) + len(one.bad or {})
+                batch.blocks[device].remove(one)
+                batch.samples -= 1
+                batch.values -= number
+                batch.plain_bytes -= len(self._encoder.encode(one)) + 1
+                samples, values = samples + 1, values + number
+            for device in [device for device, block in batch.blocks.items() if not block]:
+                del batch.blocks[device]
+                batch.plain_bytes -= self._block(device)
+            if not batch.samples:
+                self.discard(batch)
+            elif theirs:
+                batch.oldest_at_ns = min(one.acquired_at_ns for block in batch.blocks.values() for one in block)
+        return samples, values
 
     def discard(self, batch: OpenBatch) -> None:
         """Take `batch` out of the open ones, to be closed."""
@@ -179,5 +205,12 @@ class Assembler:
         return ClosedBatch(batch=encoded, taken_at=batch.taken_at, spill_at=batch.spill_at)
 
     def _fits(self, batch: OpenBatch, device: str, values: int, size: int) -> bool:
-        block = 0 if device in batch.blocks else self._block_bytes[device]
+        block = 0 if device in batch.blocks else self._block(device)
         return batch.values + values <= self._max_values and batch.plain_bytes + block + size <= self._max_bytes
+
+    def _block(self, device: str) -> int:
+        """Return the bytes of what travels once with a device's samples; devices may come while the agent runs."""
+        size = self._block_bytes.get(device)
+        if size is None:
+            size = self._block_bytes[device] = len(self._encoder.encode(self._devices[device])) + 16
+        return size

@@ -10,6 +10,7 @@ from edge_agent.buffer.assembly import Assembler
 from edge_agent.buffer.holding import Holding
 from edge_agent.buffer.intake import Intake
 from edge_agent.buffer.opening import Opened, open_directory
+from edge_agent.buffer.purge import Purger
 from edge_agent.buffer.record import HEADER_BYTES, EncodedBatch
 from edge_agent.buffer.segment import merge
 from edge_agent.buffer.status import BufferStatus, hours_left
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from edge_agent.buffer.rest import Purged, Who
     from telemetry.ack import Ack
     from telemetry.batch import DeviceInfo
     from telemetry.counters import Counters
@@ -72,6 +74,9 @@ class Buffer:
             max_memory_bytes=max_memory_bytes,
             counters=counters,
             on_ready=self._ready,
+        )
+        self._purger = Purger(
+            opened, intake=self._intake, holding=self._holding, writer=self._writer, counters=counters
         )
         self._notify: Callable[[], None] = lambda: None
         self._closed = False
@@ -173,6 +178,17 @@ class Buffer:
         """Close what still waits for company, so that the publisher can send it: for a graceful stop."""
         self._intake.close_all(event=False)
 
+    async def purge(self, who: Who, *, reason: str) -> Purged:
+        """Remove the rows of the handles for which `who` is true, wherever they wait, and their bytes from the files.
+
+        Other people's rows stay; those of a batch that held such a row get a new identity. What is `gone` must not be
+        sent again. Counted as `buffer.purged_values.<reason>`. Raises OSError if the disk refuses: ask again then.
+        """
+        purged = await self._purger.purge(who, reason=reason)
+        self._writer.relieve()
+        self._notify()
+        return purged
+
     # ---- what the publisher needs
 
     def on_ready(self, notify: Callable[[], None]) -> None:
@@ -192,6 +208,8 @@ class Buffer:
         for keeper, event in ((self._opened.events, True), (self._opened.samples, False)):
             if keeper.state.batches:
                 batch = await keeper.read(self._holding.skip())
+                if batch is not None and (batch.epoch, batch.number) in self._purger.gone:
+                    batch = await keeper.read(self._holding.skip())
                 if batch is not None:
                     self._holding.taken.add((batch.epoch, batch.number))
                     return batch

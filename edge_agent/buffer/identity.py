@@ -93,7 +93,12 @@ class Identity:
     @property
     def low(self) -> bool:
         """Whether less than half a block is left."""
-        return self._reserved - self._next < BLOCK // 2
+        return self.left < BLOCK // 2
+
+    @property
+    def left(self) -> int:
+        """How many numbers may be taken before more have to be reserved."""
+        return self._reserved - self._next
 
     def next_meta(self) -> Meta:
         """Return the meta that reserves one more block; write it, then call `reserve` with it."""

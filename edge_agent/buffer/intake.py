@@ -75,6 +75,19 @@ class Intake:
             if not batch.event and batch.opened <= before:
                 self._close(batch)
 
+    def forget(self, who: Callable[[str], bool]) -> tuple[int, int]:
+        """Take these people's rows out of the open batches; return how many samples and values that were."""
+        return self._assembler.forget(who)
+
+    def number(self) -> tuple[str, int]:
+        """Return a new identity: epoch and number."""
+        number = self._identity.take()
+        if number is None:
+            # Better a new epoch than a number that may have been used: the disk did not let us reserve any.
+            self._counters.add("buffer.identity_unsaved")
+            number = self._identity.go_on_unsaved()
+        return self._identity.epoch, number
+
     def close_all(self, *, event: bool) -> None:
         """Close all open batches, of events or of samples."""
         for batch in self.open_batches:
@@ -86,17 +99,9 @@ class Intake:
         self._encode(batch)
 
     def _encode(self, batch: OpenBatch) -> None:
-        closed = self._assembler.encode(batch, self._number)
+        closed = self._assembler.encode(batch, self.number)
         self.rate.add(self._loop.time(), self._holding.add(closed))
         self._counters.add("buffer.batches")
         self._counters.add("buffer.values", closed.batch.values)
         if not closed.batch.event:
             self._on_closed()
-
-    def _number(self) -> tuple[str, int]:
-        number = self._identity.take()
-        if number is None:
-            # Better a new epoch than a number that may have been used: the disk did not let us reserve any.
-            self._counters.add("buffer.identity_unsaved")
-            number = self._identity.go_on_unsaved()
-        return self._identity.epoch, number

@@ -33,6 +33,8 @@ class Keeper:
         self.retry_at = 0.0
         """Loop time before which a failed write is not tried again."""
         self.wake = asyncio.Event()
+        self.lock = asyncio.Lock()
+        """Held while batches go from memory to this stream."""
         self._acks: list[tuple[str, list[Range]]] = []
         self._rewind = False
         self._retry_s = RETRY_MIN_S

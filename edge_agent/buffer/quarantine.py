@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 8 * 1024 * 1024
 MAX_FILES: Final = 100
+_ZEROS: Final = 1024 * 1024
 
 
 def quarantine(folder: Path, name: str, data: bytes) -> bool:
@@ -25,3 +26,24 @@ def quarantine(folder: Path, name: str, data: bytes) -> bool:
     except OSError:
         return False
     return True
+
+
+def empty(folder: Path) -> int:
+    """Overwrite and remove everything in quarantine; return how many files that were. Raises OSError."""
+    paths = list(folder.iterdir()) if folder.exists() else []
+    for path in paths:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        path.unlink()
+        shred(descriptor)
+    return len(paths)
+
+
+def shred(descriptor: int) -> None:
+    """Overwrite a file that has no name any more with zeros and close it. Raises OSError."""
+    try:
+        size = os.fstat(descriptor).st_size
+        for at in range(0, size, _ZEROS):
+            os.pwrite(descriptor, bytes(min(_ZEROS, size - at)), at)
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)

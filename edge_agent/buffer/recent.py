@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from telemetry.batch import Batch
     from telemetry.sample import Admitted
 
@@ -32,6 +34,10 @@ class RecentEvents:
         if len(self._last) > PRUNE_ABOVE:
             since = max(self._last.values()) - WINDOW_NS
             self._last = {key: at for key, at in self._last.items() if at >= since}
+
+    def forget(self, who: Callable[[str], bool]) -> None:
+        """Forget the events of these people."""
+        self._last = {key: at for key, at in self._last.items() if key[1] is None or not who(key[1])}
 
     def recover(self, batch: Batch) -> None:
         """Remember the events of a batch that was read back."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from edge_agent.buffer.identity import sync_directory
+from edge_agent.buffer.quarantine import shred
 from edge_agent.buffer.record import (
     HEADER_BYTES,
     Damage,
@@ -100,6 +101,24 @@ class Segment:
             raise
         segment = cls(path, epoch=epoch, descriptor=descriptor, size=size)
         segment.writable = True
+        return segment
+
+    @classmethod
+    def write(cls, path: Path, *, epoch: str, records: Sequence[bytes], on_damage: OnDamage) -> Self:
+        """Make a sealed, durable segment of framed records; the folder is not synced. Replaces what is at `path`."""
+        size = OVERHEAD_BYTES + sum(len(record) for record in records)
+        descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            header = frame(Header(kind=Kind.SEGMENT, number=size), epoch.encode())
+            _write_all(descriptor, b"".join((header, *records, bytes(SEAL_BYTES))), 0)
+            segment = cls(path, epoch=epoch, descriptor=descriptor, size=size)
+            segment.load(on_damage)
+            segment.seal()
+            os.fsync(descriptor)
+        except OSError:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
         return segment
 
     @classmethod
@@ -220,19 +239,23 @@ class Segment:
 
     def read(self, entry: Entry) -> EncodedBatch | None:
         """Return the batch at `entry`; none if its class is one that this version does not know."""
-        data_class = entry.header.data_class
+        at = entry.at + HEADER_BYTES
+        return self.batch_of(entry.header, os.pread(self._descriptor, entry.end - at, at))
+
+    def batch_of(self, header: Header, payload: bytes) -> EncodedBatch | None:
+        """Return the batch of a record; none if its class is one that this version does not know."""
+        data_class = header.data_class
         if data_class is None:
             return None
-        at = entry.at + HEADER_BYTES
         return EncodedBatch(
             epoch=self.epoch,
-            number=entry.header.number,
+            number=header.number,
             data_class=data_class,
-            event=entry.header.event,
-            samples=entry.header.samples,
-            values=entry.header.values,
-            oldest_at_ns=entry.header.oldest_at_ns,
-            payload=os.pread(self._descriptor, entry.end - at, at),
+            event=header.event,
+            samples=header.samples,
+            values=header.values,
+            oldest_at_ns=header.oldest_at_ns,
+            payload=payload,
         )
 
     def payloads_since(self, oldest_at_ns: int) -> Iterator[bytes]:
@@ -241,6 +264,32 @@ class Segment:
         for item in scan(data):
             if isinstance(item, Found) and item.header.kind == Kind.BATCH and item.header.oldest_at_ns >= oldest_at_ns:
                 yield data[item.payload_at : item.end]
+
+    def records(self) -> tuple[list[tuple[Header, bytes]], bool]:
+        """Return the file's sound records but the first, and whether anything else lies between them."""
+        data = self._read_records()
+        found: list[tuple[Header, bytes]] = []
+        at = 0
+        clean = True
+        for item in scan(data):
+            clean = clean and item.start == at and isinstance(item, Found)
+            at = item.end
+            if isinstance(item, Found) and item.header.kind != Kind.SEGMENT:
+                found.append((item.header, data[item.payload_at : item.end]))
+        return found, clean and not data[at:].strip(b"\0")
+
+    def take_place_of(self, old: Segment) -> None:
+        """Become the file at the old one's path, at once or not at all. The caller shreds the old one."""
+        self.path.replace(old.path)
+        self.path = old.path
+        sync_directory(self.path.parent)
+        if self.entries is None:  # pragma: no cover - it was written a moment ago
+            raise AssertionError(self.path)
+        self.acknowledge(old.acked)
+
+    def shred(self) -> None:
+        """Overwrite the file, which has no name any more, and close it."""
+        shred(self._descriptor)
 
     def close(self) -> None:
         """Close the file."""

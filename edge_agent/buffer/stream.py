@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.buffer.acked import AckedLog
 from edge_agent.buffer.identity import sync_directory
 from edge_agent.buffer.quarantine import quarantine
-from edge_agent.buffer.record import HEADER_BYTES, Damage, EncodedBatch, Kind
+from edge_agent.buffer.record import HEADER_BYTES, Damage, EncodedBatch, Kind, frame
+from edge_agent.buffer.rest import Purged, concerns, encoded, without
 from edge_agent.buffer.segment import OVERHEAD_BYTES, SUFFIX, Segment, segment_files
 from telemetry.counters import Counters
 from telemetry.ranges import to_ranges
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
     from pathlib import Path
 
+    from edge_agent.buffer.holding import Key
+    from edge_agent.buffer.record import Header
+    from edge_agent.buffer.rest import Rest, Who
     from edge_agent.buffer.segment import Entry
+    from telemetry.batch import Batch
     from telemetry.ranges import Range
 
+FRESH: Final = ".new"
+"""A file that is being written to take another's place; what a crash left of one is removed."""
 RESET_SHARE: Final = 4
 """An active segment with nothing left in it is replaced once a quarter of it is used."""
 
@@ -39,6 +46,30 @@ class StreamState:
     """(epoch, first, last) of each segment that still holds unacknowledged batches."""
     epochs: frozenset[str] = frozenset()
     segments: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sorted:
+    """A file's records, as a purge sees them."""
+
+    clean: bool
+    """Nothing lies between them: no damaged bytes, in which somebody's rows may stand."""
+    found: Purged = field(default_factory=Purged)
+    kept: list[bytes] = field(default_factory=list)
+    """To stay as they are."""
+    rests: list[tuple[Batch, EncodedBatch]] = field(default_factory=list)
+    """What is left of a batch, and that batch."""
+
+    def take(self, segment: Segment, header: Header, payload: bytes, rest: Rest, *, pending: bool, young: bool) -> None:
+        """Take a batch out. The rest of a young one that was acknowledged is told again: the same points."""
+        self.found.batches += 1
+        if pending:
+            self.found.gone.append((segment.epoch, header.number))
+            self.found.samples += rest.samples
+            self.found.values += rest.values
+        batch = segment.batch_of(header, payload)
+        if (pending or young) and rest.batch is not None and batch is not None:
+            self.rests.append((rest.batch, batch))
 
 
 class Stream:
@@ -63,6 +94,8 @@ class Stream:
     def open(self) -> None:
         """Take in what an earlier run left; damage is quarantined and counted, never raised. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._folder.glob("*" + FRESH):
+            path.unlink()
         for path in segment_files(self._folder):
             self._next_sequence = max(self._next_sequence, int(path.stem) + 1)
             try:
@@ -148,6 +181,87 @@ class Stream:
             if not loaded and segment.sequence != self._cursor[0]:
                 segment.unload()
         self._sweep()
+
+    def sequences(self) -> list[int]:
+        """Return the numbers of all files, oldest first; what cannot be read is opened again. Raises OSError."""
+        known = {segment.path for segment in self._segments}
+        for path in segment_files(self._folder):
+            if path not in known:
+                self._segments.append(Segment.open(path, on_damage=self._on_damage))
+        self._segments.sort(key=lambda segment: segment.sequence)
+        return [segment.sequence for segment in self._segments]
+
+    def purge(self, sequence: int, who: Who, identities: Sequence[Key]) -> Purged | int:
+        """Remove the rows of `who` from one file; other people's rows of the same batches get the new `identities`.
+
+        Returns how many identities it needs if there are too few; nothing has changed then. Raises OSError; what was
+        done by then stays done, and asking again does the rest.
+        """
+        segment = next((one for one in self._segments if one.sequence == sequence), None)
+        if segment is None:
+            return Purged()  # acknowledged or dropped meanwhile
+        loaded = segment.entries is not None
+        sorted_ = self._sort(segment, who)
+        if not sorted_.found.batches and sorted_.clean:
+            if not loaded:
+                segment.unload()
+            return Purged()
+        if len(identities) < len(sorted_.rests):
+            return len(sorted_.rests)
+        if segment.writable:
+            segment.seal()
+        self.append(
+            [
+                encoded(rest, of=batch, epoch=epoch, number=number)
+                for (rest, batch), (epoch, number) in zip(sorted_.rests, identities, strict=False)
+            ]
+        )
+        self._replace(segment, sorted_.kept)
+        sorted_.found.files = 1
+        return sorted_.found
+
+    def _sort(self, segment: Segment, who: Who) -> _Sorted:
+        """Read the whole file and tell what stays, what goes, and what is left of it."""
+        segment.load(self._on_damage)
+        records, clean = segment.records()
+        sorted_ = _Sorted(clean=clean)
+        young_ns = self._now_ns() - self._keep_ns if self._keep_ns else None
+        numbers: set[int] = set()
+        for header, payload in records:
+            if header.kind != Kind.BATCH:
+                sorted_.kept.append(frame(header, payload))
+                continue
+            if header.number in numbers:
+                continue  # written again after an error: the same bytes
+            numbers.add(header.number)
+            pending = header.number in (segment.entries or {})
+            young = young_ns is not None and header.oldest_at_ns > young_ns
+            rest = without(payload, who) if concerns(header.data_class) else None
+            if rest is not None:
+                sorted_.take(segment, header, payload, rest, pending=pending, young=young)
+            elif pending or young:
+                sorted_.kept.append(frame(header, payload))
+        return sorted_
+
+    def _replace(self, segment: Segment, kept: Sequence[bytes]) -> None:
+        """Put `kept` in place of the file's records; its old bytes are overwritten."""
+        if segment not in self._segments:
+            return  # nothing was left in it, and making room for the rest has removed it
+        place = self._segments.index(segment)
+        if kept:
+            fresh = Segment.write(
+                segment.path.with_suffix(FRESH), epoch=segment.epoch, records=kept, on_damage=self._on_damage
+            )
+            fresh.take_place_of(segment)
+            fresh.unload()
+            self._segments[place] = fresh
+        else:
+            del self._segments[place]
+            segment.path.unlink(missing_ok=True)
+            sync_directory(self._folder)
+        if self._cursor[0] == segment.sequence:
+            self._cursor = (segment.sequence, 0)
+        segment.shred()
 
     def maintain(self, *, sync: bool = False) -> None:
         """Write noted acknowledgements (not synced unless asked) and remove files that were kept for a while."""

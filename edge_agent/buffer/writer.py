@@ -145,28 +145,30 @@ class Writer:
 
     async def _commit_events(self) -> None:
         """Make all waiting events durable with one fsync, then let their appends return."""
-        futures, self._groups = self._groups, []
-        self._intake.close_all(event=True)
-        pending = self._holding.in_memory(event=True)
-        if pending and (futures or self._closing or self._loop.time() >= self._events.retry_at):
-            if not await self._write(self._events, pending):
-                self._counters.add("buffer.events_not_durable", len(futures))
-            self._on_ready()
+        async with self._events.lock:
+            futures, self._groups = self._groups, []
+            self._intake.close_all(event=True)
+            pending = self._holding.in_memory(event=True)
+            if pending and (futures or self._closing or self._loop.time() >= self._events.retry_at):
+                if not await self._write(self._events, pending):
+                    self._counters.add("buffer.events_not_durable", len(futures))
+                self._on_ready()
         for future in futures:
             if not future.done():
                 future.set_result(None)
 
     async def spill(self) -> None:
         """Bring all samples that are only in memory to disk, the open batches closed for it, in one write."""
-        if any(not one.taken for one in self._holding.in_memory(event=False).values()):
-            self._intake.wanted = False
-        self._intake.close_all(event=False)
-        pending = self._holding.in_memory(event=False)
-        if pending:
-            await self._write(self._samples, pending)
-            for key in [key for key, one in pending.items() if one.on_disk]:
-                self._holding.forget(key)
-            self._on_ready()
+        async with self._samples.lock:
+            if any(not one.taken for one in self._holding.in_memory(event=False).values()):
+                self._intake.wanted = False
+            self._intake.close_all(event=False)
+            pending = self._holding.in_memory(event=False)
+            if pending:
+                await self._write(self._samples, pending)
+                for key in [key for key, one in pending.items() if one.on_disk]:
+                    self._holding.forget(key)
+                self._on_ready()
         self._relieved.set()
 
     async def _write(self, keeper: Keeper, pending: Mapping[Key, ClosedBatch]) -> bool:
@@ -226,6 +228,14 @@ class Writer:
         except OSError:
             # The next commit will say what is wrong, if it still is.
             self._counters.add("buffer.disk_errors")
+
+    async def numbers(self, count: int) -> list[Key]:
+        """Return so many new identities, reserving more on disk as far as it lets us."""
+        while (left := self._identity.left) < count:
+            await self._reserve()
+            if self._identity.left == left:
+                break
+        return [self._intake.number() for _ in range(count)]
 
     async def _reserve(self) -> None:
         meta = self._identity.next_meta()

@@ -1,7 +1,20 @@
-"""The privacy gate: what no key, policy and consent allow stays in the room, and is counted."""
+"""The privacy gate: what no signed policy, key and consent allow stays in the room, and is counted."""
 
+from edge_agent.privacy.documents import DocumentKind
 from edge_agent.privacy.gate import Gate
+from edge_agent.privacy.in_force import NOTHING, InForce
 from edge_agent.privacy.keys import GatewayKeys, load_keys
-from edge_agent.privacy.policy import Policy, PolicyFile, load_policy
+from edge_agent.privacy.office import Documents, Receipt
+from edge_agent.privacy.trust import load_trusted
 
-__all__ = ["Gate", "GatewayKeys", "Policy", "PolicyFile", "load_keys", "load_policy"]
+__all__ = [
+    "NOTHING",
+    "DocumentKind",
+    "Documents",
+    "Gate",
+    "GatewayKeys",
+    "InForce",
+    "Receipt",
+    "load_keys",
+    "load_trusted",
+]

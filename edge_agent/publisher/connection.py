@@ -130,8 +130,8 @@ class Connection(aiomqtt.Client):
         """The largest packet that the broker takes; none if it did not say."""
         self.receive_maximum = 65_535
         """How many messages may wait for their PUBACK, says the broker; paho does not keep to it by itself."""
-        self.on_payload: Callable[[bytes], None] = lambda _: None
-        """Called with each incoming message."""
+        self.on_message: Callable[[str, bytes], None] = lambda *_: None
+        """Called with the topic and payload of each incoming message."""
         self.on_puback: Callable[[int, ReasonCode], None] = lambda *_: None
         """Called with the message id and the broker's answer."""
 
@@ -254,7 +254,7 @@ class Connection(aiomqtt.Client):
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def _on_message(self, client: PahoClient, userdata: Any, message: MQTTMessage) -> None:  # noqa: ARG002
-        self.on_payload(bytes(message.payload))
+        self.on_message(message.topic, bytes(message.payload))
 
     def _on_publish(
         self, client: PahoClient, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random as random_module
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import aiomqtt
@@ -31,7 +32,7 @@ from telemetry.errors import AuthError, ProtocolError
 from telemetry.topics import Channel, Flow, gateway_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from edge_agent.publisher.outbox import Outbox
     from telemetry.ack import Ack
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 _AGREED_S: Final = 3600.0
 """How long a broker that took only an older version of MQTT is not asked for a newer one."""
+_MAX_REPLIES: Final = 16
 _OF_USE_S: Final = 5.0
 """A connection that lived so long, or brought an acknowledgement, was of use: the next is tried quickly."""
 
@@ -74,6 +76,8 @@ class Publisher:
         """Grows at least once in 40 s while the publisher lives, connected or not: for a watchdog."""
         self.problem: str | None = None
         """Why there is no connection, for people; none while there is one."""
+        self.on_command: Callable[[bytes], None] | None = None
+        """Called with what comes on `command` and below; none: nobody listens there."""
         self._outbox = outbox
         self._broker = broker
         self._site = site
@@ -93,6 +97,7 @@ class Publisher:
         self._stopped.set()
         self._connection: Connection | None = None
         self._devices: bytes | None = None
+        self._replies: deque[bytes] = deque()
         self._agreed: aiomqtt.ProtocolVersion | None = None
         self._agreed_until = 0.0
         outbox.on_ready(self._wake.set)
@@ -142,6 +147,19 @@ class Publisher:
     def show_devices(self, document: dict[str, Any]) -> None:
         """Send the document on `devices`, now and after each reconnect, until there is a newer one."""
         self._devices = msgspec.json.encode(document)
+        self._wake.set()
+
+    def unsend(self, keys: Collection[tuple[str, int]]) -> None:
+        """Send these batches (epoch, number) no more: the outbox has let go of them."""
+        self._window.forget(frozenset(keys))
+        self._wake.set()
+
+    def reply(self, document: dict[str, Any]) -> None:
+        """Send the document on `reply`, as soon as there is a connection; of too many the oldest are dropped."""
+        if len(self._replies) >= _MAX_REPLIES:
+            self._replies.popleft()
+            self._counters.add("publisher.replies_dropped")
+        self._replies.append(msgspec.json.encode(document))
         self._wake.set()
 
     async def _connect_and_send(self) -> float:
@@ -202,7 +220,7 @@ class Publisher:
 
     def _session(self, connection: Connection) -> Session:
         self._connection, self.connected = connection, True
-        connection.on_payload = self._on_payload
+        connection.on_message = self._on_message
         if self.problem is not None or not self._counters.get("publisher.connections"):
             _LOG.info("connected to %s (MQTT %s)", self._broker, "5" if connection.protocol is V5 else "3.1.1")
         self.problem = None
@@ -213,6 +231,8 @@ class Publisher:
             gateway=self._gateway,
             birth=self._status("online"),
             devices=lambda: self._devices,
+            replies=self._replies,
+            commands=self.on_command is not None,
             window=self._window,
             outbox=self._outbox,
             counters=self._counters,
@@ -234,7 +254,11 @@ class Publisher:
             "simulated": self._simulated,
         }
 
-    def _on_payload(self, payload: bytes) -> None:
+    def _on_message(self, topic: str, payload: bytes) -> None:
+        commands = gateway_topic(self._site, self._gateway, Channel.COMMAND)
+        if self.on_command is not None and (topic == commands or topic.startswith(f"{commands}/")):
+            self.on_command(payload)
+            return
         try:
             ack = decode_ack(payload)
         except ProtocolError:

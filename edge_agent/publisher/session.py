@@ -10,9 +10,11 @@ import aiomqtt
 import msgspec
 
 from edge_agent.publisher.connection import DEADLINE_S
+from telemetry.errors import AuthError
 from telemetry.topics import Channel, Flow, gateway_topic, telemetry_topic
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
     from paho.mqtt.reasoncodes import ReasonCode
@@ -50,6 +52,8 @@ class Session:
         gateway: str,
         birth: dict[str, Any],
         devices: Callable[[], bytes | None],
+        replies: deque[bytes],
+        commands: bool,
         window: Window,
         outbox: Outbox,
         counters: Counters,
@@ -63,6 +67,8 @@ class Session:
         self._birth = birth
         self._devices = devices
         self._devices_said: bytes | None = None
+        self._replies = replies
+        self._commands = commands
         self._window = window
         self._outbox = outbox
         self._counters = counters
@@ -72,14 +78,16 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._unconfirmed: dict[int, float] = {}
         """Message id → when it was sent, of what has no PUBACK yet."""
-        self._for_display: set[int] = set()
-        """Those of them that are no batches: a refusal of one holds nothing back."""
+        self._not_batches: dict[int, str] = {}
+        """Those of them that are no batches, and what counts a refusal: it holds nothing back."""
         connection.on_puback = self._on_puback
 
     async def run(self) -> None:
         """Send until the connection is lost (MqttError, AuthError) or all is said after a stop."""
         connection = self._connection
         await connection.subscribe_to(gateway_topic(self._site, self._gateway, Channel.STORED))
+        if self._commands:
+            await self._hear_commands()
         await self._say(self._birth)
         connection.lost.add_done_callback(lambda _: self._wake.set())
         self._window.connected(self._loop.time())
@@ -88,6 +96,16 @@ class Session:
         finally:
             self._window.disconnected()
         await self._say({**self._birth, "state": "offline"}, within_s=GOODBYE_S)
+
+    async def _hear_commands(self) -> None:
+        """Subscribe to `command` and what is below; a broker that does not allow it takes our data all the same."""
+        topic = f"{gateway_topic(self._site, self._gateway, Channel.COMMAND)}/#"
+        try:
+            await self._connection.subscribe_to(topic)
+        except AuthError as error:
+            if not self._counters.get("publisher.commands_not_allowed"):
+                _LOG.warning("no commands can reach this gateway: %s", error)
+            self._counters.add("publisher.commands_not_allowed")
 
     async def _say(self, status: dict[str, Any], *, within_s: float = DEADLINE_S) -> None:
         topic = gateway_topic(self._site, self._gateway, Channel.STATUS)
@@ -105,6 +123,7 @@ class Session:
                 if now >= drain_until or self._drained(now):
                     return
             self._send_devices(now)
+            self._send_replies(now)
             self._send_due(now)
             await self._send_backfill()
             next_at = self._window.next_at(now)
@@ -138,7 +157,19 @@ class Session:
         topic = gateway_topic(self._site, self._gateway, Channel.DEVICES)
         mid = self._connection.send(topic, document, qos=1, retain=True)
         self._unconfirmed[mid] = now
-        self._for_display.add(mid)
+        self._not_batches[mid] = "publisher.devices_unsent"
+
+    def _send_replies(self, now: float) -> None:
+        topic = gateway_topic(self._site, self._gateway, Channel.REPLY)
+        while self._replies and self._may_send():
+            if not self._connection.takes(self._replies[0]):
+                self._replies.popleft()
+                self._counters.add("publisher.replies_refused")
+                continue
+            mid = self._connection.send(topic, self._replies[0], qos=1)
+            self._replies.popleft()
+            self._unconfirmed[mid] = now
+            self._not_batches[mid] = "publisher.replies_refused"
 
     def _send_due(self, now: float) -> bool:
         """Send again what has to be, then what is live; true if there was anything."""
@@ -180,10 +211,10 @@ class Session:
 
     def _on_puback(self, mid: int, code: ReasonCode) -> None:
         self._unconfirmed.pop(mid, None)
-        if mid in self._for_display:
-            self._for_display.remove(mid)
+        if mid in self._not_batches:
+            refused = self._not_batches.pop(mid)
             if code.value >= _FAILURE:
-                self._counters.add("publisher.devices_unsent")
+                self._counters.add(refused)
         elif code.value >= _FAILURE:
             self._refused(code.value)
         elif code.value == _NO_SUBSCRIBER:

@@ -9,7 +9,7 @@ from telemetry.ranges import covers
 from telemetry.topics import Flow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from edge_agent.publisher.outbox import Outgoing
     from telemetry.ranges import Range
@@ -162,6 +162,10 @@ class Window:
             self._silences = 0
             self._last_ack_at = now
         return done
+
+    def forget(self, keys: Collection[tuple[str, int]]) -> None:
+        """Take out batches that must not be sent any more."""
+        self._flying = [one for one in self._flying if (one.batch.epoch, one.batch.number) not in keys]
 
     def next_at(self, now: float) -> float | None:
         """Return when time alone changes what may be sent; none if only an acknowledgement or a new batch does."""

@@ -1,4 +1,4 @@
-"""The files that agent and ingest are given: settings, keys, policy and bands, from the scene."""
+"""The files that agent and ingest are given: settings, keys, signed documents and bands, from the scene."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from simulators.demo.handles import handle, subkey
+from simulators.demo.officer import new_officer
 from simulators.demo.options import WINDOW_S
 from simulators.demo.scene import OCCUPANCY, VITALS
 from simulators.scenario import CAMERA_USER, camera_password
@@ -31,6 +32,7 @@ SECRETS: Final = ".password"
 """Ending of the files with the cameras' passwords."""
 RECORDS: Final = "records"
 """Folder of what left the cameras' workers, as the agent kept it for an audit."""
+_ROOM_TYPES: Final = {"gate": "entrance", "g1": "gym", "hall": "hall"}
 BINDINGS: Final = "bindings"
 """Folder of the lists of bound bands, one a radio: what the agent is given, so not what it may let out."""
 
@@ -85,22 +87,31 @@ def write_agent(
     links: Mapping[str, Mapping[str, Any]],
     vitals: bool = True,
 ) -> Path:
-    """Write agent.toml, keys.toml (0600), policy.toml and the bindings of bands below `folder`; return the first.
+    """Write agent.toml, keys, signed documents and what links and devices name below `folder`; return the first.
 
     `links`: name → its settings. Without `vitals` the policy has no rule for them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keys, policy = folder / "keys.toml", folder / "policy.toml"
+    keys, officer = folder / "keys.toml", new_officer()
     write_private(keys, key_file(site))
-    write_private(policy, policy_file(scene, site, now=datetime.now(UTC), vitals=vitals))
+    write_private(folder / "officer.pub", officer.public_line)
+    privacy = {"key_file": str(keys), "trusted_keys": [str(folder / "officer.pub")]}
+    for name, text in documents(scene, site, now=datetime.now(UTC), vitals=vitals).items():
+        write_private(folder / f"{name}.toml", officer.sign(text))
+        privacy[f"{name}_file"] = str(folder / f"{name}.toml")
     tables: list[tuple[str, dict[str, Any]]] = [
         ("", {"site": site.name, "gateway": GATEWAY, "simulated": True, "window_s": WINDOW_S}),
         ("[mqtt]", {"url": mqtt, "protocol": protocol}),
         ("[buffer]", {"path": str(folder / "buffer"), "max_bytes": 256_000_000}),
-        ("[privacy]", {"key_file": str(keys), "policy_file": str(policy)}),
+        ("[privacy]", privacy),
         # The truth is told by this machine's clock too, so it does not matter whether NTP has set it.
         ("[clock]", {"assume_synced": True}),
         ("[health]", {"period_s": HEALTH_S}),
+    ]
+    # A camera is refused in some kinds of room, so the agent must know what kind each is.
+    tables += [
+        ("[[room]]", {"name": room, "type": _ROOM_TYPES.get(room, "classroom")})
+        for room in dict.fromkeys(scene.rooms.values())
     ]
     cameras = {device.link: device.name for device in scene.scenario.devices if device.kind == "camera"}
     for name, settings in links.items():
@@ -162,21 +173,48 @@ def key_file(site: Site) -> str:
     return toml([("", head), ("[keys]", {purpose: key.hex() for purpose, key in site.keys.items()})])
 
 
-def policy_file(scene: Scene, site: Site, *, now: datetime, vitals: bool) -> str:
-    """Return the text of the policy: everybody consents but those who refuse."""
+def documents(scene: Scene, site: Site, *, now: datetime, vitals: bool) -> dict[str, str]:
+    """Return the texts of policy and consents by name, not yet signed: everybody consents but those who refuse."""
+    return {"policy": _policy(scene, site, now=now, vitals=vitals), "consents": _consents(scene, site, now=now)}
+
+
+def _policy(scene: Scene, site: Site, *, now: datetime, vitals: bool) -> str:
     day = timedelta(days=1)
-    head = {
-        "schema": "campus.policy/1", "site": site.name, "version": 1, "valid_from": now - day, "valid_until": now + day
-    }  # fmt: skip
-    allowed = [{"class": "personal", "purpose": ATTENDANCE, "consent": True}]
-    consents = {ATTENDANCE: sorted(site.card(card) for card in scene.cards if card != scene.refusing_card)}
+    head = _head("policy/2", site, now) | {"valid_from": now - day, "valid_until": now + day}
+    purposes = [{"name": ATTENDANCE, "basis": "consent", "zh": "考勤", "en": "who came"}]
+    rules = [_rule("personal", ATTENDANCE, consent=True)]
+    if VITALS in scene.families:
+        purposes.append({"name": LESSON, "basis": "consent", "zh": "体育课", "en": "PE lessons"})
     if vitals and VITALS in scene.families:
-        allowed.append({"class": "sensitive", "purpose": LESSON, "consent": True})
-        allowed.append({"class": "group", "purpose": LESSON, "consent": False})
-        consents[LESSON] = sorted(site.band(wearer.identifier) for wearer in scene.bands if wearer.withheld is None)
+        rules += [_rule("sensitive", LESSON, consent=True), _rule("group", LESSON, consent=False)]
     if OCCUPANCY in scene.families:
-        allowed.append({"class": "group", "purpose": OCCUPANCY_PURPOSE, "consent": False})
-    return toml([("", head), *(("[[allow]]", rule) for rule in allowed), ("[consents]", consents)])
+        purposes.append(
+            {"name": OCCUPANCY_PURPOSE, "basis": "legal_duty", "zh": "在室人数", "en": "how many are there"}
+        )
+        rules.append(_rule("group", OCCUPANCY_PURPOSE, consent=False))
+    return toml([
+        ("", head), *(("[[purpose]]", purpose) for purpose in purposes), *(("[[rule]]", rule) for rule in rules)
+    ])  # fmt: skip
+
+
+def _rule(data_class: str, purpose: str, *, consent: bool) -> dict[str, Any]:
+    return {"class": data_class, "purpose": purpose, "distance": "school", "consent": consent, "retention_days": 180}
+
+
+def _consents(scene: Scene, site: Site, *, now: datetime) -> str:
+    given = {"given_by": "guardian", "under_14": True, "valid_until": now + timedelta(days=1)}
+    handles = {
+        ATTENDANCE: [site.card(card) for card in scene.cards if card != scene.refusing_card],
+        LESSON: [site.band(wearer.identifier) for wearer in scene.bands if wearer.withheld is None],
+    }
+    listed = [
+        {"handle": handle, "purpose": purpose} | given for purpose, who in handles.items() for handle in sorted(who)
+    ]
+    return toml([("", _head("consents/1", site, now)), *(("[[consent]]", consent) for consent in listed)])
+
+
+def _head(schema: str, site: Site, now: datetime) -> dict[str, Any]:
+    return {"schema": f"campus.{schema}", "site": site.name, "serial": 1, "issued_at": now}
 
 
 def toml(tables: Iterable[tuple[str, Mapping[str, Any]]]) -> str:

@@ -252,16 +252,22 @@ class Influx2:
         elif asked_for[0] != BUCKET:
             self.violations.append(f"query: {asked_for}")
         text = request.query["q"]
-        if text == "SHOW MEASUREMENTS":
-            names = sorted({key.split(",")[0] for key, _ in self.points})
-            return answer(
-                [{"name": "measurements", "columns": ["name"], "values": [[n] for n in names]}] if names else []
-            )
+        if text in {"SHOW MEASUREMENTS", 'SHOW TAG VALUES WITH KEY = "subject"'}:
+            return self._subjects() if "TAG" in text else self._measurements()
         found = _SELECT.match(text)
         if not found:
             return web.json_response({"results": [{"statement_id": 0, "error": f"cannot parse {text}"}]})
         series = self._select(found)
         return answer([{**one, "partial": True} for one in series] if self.cut else series)
+
+    def _measurements(self) -> web.Response:
+        names = sorted({key.split(",")[0] for key, _ in self.points})
+        return answer([{"name": "measurements", "columns": ["name"], "values": [[n] for n in names]}] if names else [])
+
+    def _subjects(self) -> web.Response:
+        tags = {pair for key, _ in self.points for pair in key.split(",")[1:] if pair.startswith("subject=")}
+        values = [["subject", pair.removeprefix("subject=")] for pair in sorted(tags)]
+        return answer([{"name": "attendance", "columns": ["key", "value"], "values": values}] if values else [])
 
     def _select(self, asked: re.Match[str]) -> list[dict[str, Any]]:
         every, tail = int(asked[5] or 0), asked[6]
@@ -273,7 +279,7 @@ class Influx2:
         for (key, at), fields in sorted(self.points.items(), key=lambda item: item[0][1]):
             measurement, *pairs = key.split(",")
             tags = dict(pair.split("=") for pair in pairs)
-            if measurement != asked[2] or not since <= at < until or any(tags.get(t) != v for t, v in conditions):
+            if measurement != asked[2] or not since <= at < until or any(tags.get(t, "") != v for t, v in conditions):
                 continue
             kept = {n: v for n, v in fields.items() if (not wanted or n in wanted) and (not every or type(v) is float)}
             if kept:

@@ -24,7 +24,8 @@ def parse_fields(text: str) -> dict[str, str]:
     fields, key, current, quoted, index = {}, None, "", False, 0
     while index < len(text):
         character = text[index]
-        if character == "\\" and index + 1 < len(text):
+        # In a key only , = and space are escaped; a backslash before anything else is itself.
+        if character == "\\" and index + 1 < len(text) and (quoted or text[index + 1] in ",= "):
             current += text[index : index + 2]
             index += 2
             continue

@@ -7,13 +7,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
+from cloud_ingest.erasure.topics import confirmation_topic, order_topic, worker_topic
+from edge_agent.commands import SCHEMA as COMMAND_SCHEMA
+from edge_agent.commands import Command
 from telemetry.ack import decode_ack, encode_ack
 from telemetry.batch import SCHEMA, decode_batch, encode_batch, pack, unpack
 from telemetry.sample import DataClass
-from telemetry.topics import Channel, Flow, parse_topic, telemetry_topic
+from telemetry.topics import Channel, Flow, erase_topic, parse_topic, telemetry_topic
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 SPEC: dict[str, Any] = yaml.safe_load((DOCS / "asyncapi.yaml").read_text(encoding="utf-8"))
@@ -68,10 +72,23 @@ def test_every_reference_leads_somewhere() -> None:
         assert resolve(reference), reference
 
 
+OF_ERASURE = {"erase", "tombstone", "erased", "worker"}
+"""Channels that are no gateway's own."""
+
+
 def test_every_channel_is_described_once() -> None:
-    assert set(SPEC["channels"]) == set(Channel)
+    assert set(SPEC["channels"]) == {*Channel, *OF_ERASURE}
     described = [operation["channel"]["$ref"] for operation in SPEC["operations"].values()]
-    assert sorted(described) == sorted(f"#/channels/{channel}" for channel in Channel)
+    assert sorted(described) == sorted(f"#/channels/{channel}" for channel in (*Channel, "erase"))
+
+
+def test_addresses_of_erasure_are_the_codes_topics() -> None:
+    address = {name: SPEC["channels"][name]["address"] for name in OF_ERASURE}
+    named = {"site": "s", "gateway": "g", "request": "0123456789abcdef", "worker": "w"}
+    assert address["erase"].format(**named) == erase_topic("s", "g")
+    assert address["tombstone"].format(**named) == order_topic("s", named["request"])
+    assert address["erased"].format(**named) == confirmation_topic("s", named["request"], "w")
+    assert address["worker"].format(**named) == worker_topic("w")
 
 
 @pytest.mark.parametrize("channel", Channel)
@@ -115,6 +132,10 @@ def test_example_decodes(kind: str, payload: dict[str, Any]) -> None:
         assert parse_topic(telemetry_topic(batch.site, batch.gateway, batch.data_class, Flow.LIVE)) is not None
     elif kind == "ack":
         assert json.loads(encode_ack(decode_ack(encoded))) == payload
+    elif kind == "command":
+        command = msgspec.json.decode(encoded, type=Command)
+        assert MESSAGES["command"]["name"] == command.schema == COMMAND_SCHEMA
+        assert json.loads(msgspec.json.encode(command)) == payload
     else:
         assert matches(MESSAGES[kind]["payload"], payload)
         assert payload["schema"] == MESSAGES[kind]["name"]

@@ -8,7 +8,7 @@ import pytest
 from device_profiles import load_profile
 from edge_agent import checks
 from edge_agent.configuration import load_configuration
-from edge_agent.privacy import Gate
+from edge_agent.privacy import NOTHING, Gate
 from edge_agent.registry import create_link
 from edge_agent.settings import LinkSettings
 from telemetry.counters import Counters
@@ -53,7 +53,12 @@ link = "gym-radio"
 
 def split(sample, *, rules=None, keys=None):
     gate = Gate(
-        {"gym-bands": SERVICE}, keys=keys, policy=lambda: rules, now_ns=lambda: NOW, counters=(counters := Counters())
+        {"gym-bands": SERVICE},
+        rooms={"gym-bands": "gym"},
+        keys=keys,
+        in_force=lambda: NOTHING if rules is None else rules,
+        now_ns=lambda: NOW,
+        counters=(counters := Counters()),
     )
     answers = gate.split(sample)
     assert BAND.identifier not in f"{answers}{counters.snapshot()}"

@@ -15,7 +15,7 @@ from edge_agent.settings import LinkSettings
 from telemetry.counters import Counters
 from telemetry.errors import ConfigError
 from telemetry.sample import Admitted, Reason, Sample, Withheld, WithheldReason
-from tests.edge_agent.privacy.test_gate import policy
+from tests.edge_agent.privacy.test_gate import NOTHING, policy
 
 NOW = int(datetime(2026, 10, 8, tzinfo=UTC).timestamp()) * 10**9
 CONFIG = """
@@ -171,12 +171,19 @@ def test_without_a_policy_only_the_light_leaves(sample):
     profile = load_profile("camera/people_counter")
 
     def split(rules):
-        gate = Gate({"cam": profile}, keys=None, policy=lambda: rules, now_ns=lambda: NOW, counters=Counters())
+        gate = Gate(
+            {"cam": profile},
+            rooms={"cam": "r101"},
+            keys=None,
+            in_force=lambda: rules,
+            now_ns=lambda: NOW,
+            counters=Counters(),
+        )
         answers = gate.split(sample)
         kept = [answer.reason for answer in answers if isinstance(answer, Withheld)]
         return kept, {
             name for answer in answers if isinstance(answer, Admitted) for name in (*answer.values, *answer.bad)
         }
 
-    assert split(None) == ([WithheldReason.NO_POLICY], {"light"})
+    assert split(NOTHING) == ([WithheldReason.NO_POLICY], {"light"})
     assert split(policy(("group", "occupancy", False))) == ([], {"people", "light"})

@@ -5,17 +5,24 @@ import os
 import socket
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.edge_agent.privacy.files import policy_text, write_keys
+from tests.edge_agent.privacy.files import (
+    STRANGER,
+    ago,
+    consents_text,
+    handle,
+    policy_text,
+    signed,
+    write_documents,
+    write_keys,
+)
 from tests.edge_agent.test_settings import GOOD, device
 
 PROGRAM = Path(sys.executable).with_name("edge-agent")
 ROOT = Path(__file__).parents[2]
-TERM = 'schema = "campus.policy/1"\nsite = "demo-school"\nversion = 1\nvalid_from = {first}\nvalid_until = {last}\n'
 
 
 def run(*arguments, **environment):
@@ -151,33 +158,60 @@ def test_wrong_usage_is_2_and_help_names_the_exit_codes():
     assert "78 wrong settings" in " ".join(done.stdout.split())
 
 
-def test_key_and_policy_are_looked_at(tmp_path, broker):
+@pytest.fixture
+def privacy(tmp_path, broker):
+    """A gateway with a key; the function checks it and returns (warnings about people, what is said of documents)."""
     keys = write_keys(tmp_path / "keys.toml", "attendance")
-    policy = tmp_path / "policy.toml"
-    privacy = f'[privacy]\nkey_file = "{keys}"\npolicy_file = "{policy}"\n'
-    config = write(tmp_path, GOOD + privacy, broker)
-    now = datetime.now(UTC)
+    consents = consents_text(handle("attendance"))
+    lines = write_documents(tmp_path, policy=policy_text(), consents=consents)
+    lines = lines.replace(f'roster_file = "{tmp_path}/roster.toml"\n', "")
+    config = write(tmp_path, f'{GOOD}[privacy]\nkey_file = "{keys}"\n{lines}', broker)
 
     def check():
         done = run("check", "-c", config, CAMPUS_EDGE_CLOCK__ASSUME_SYNCED="true")
         assert done.returncode == 0, done.stderr
-        return [line for line in done.stderr.splitlines() if "[[link]]" not in line]
+        warnings = [line for line in done.stderr.splitlines() if "[[link]]" not in line]
+        return warnings, [line for line in done.stdout.splitlines() if not line.endswith("warnings")]
 
-    def term(first, last):
-        return TERM.format(
-            first=(now + timedelta(days=first)).isoformat(), last=(now + timedelta(days=last)).isoformat()
-        )
+    return check
 
-    policy.write_text(term(-1, 1))
-    assert check() == []
-    for first, last in ((-2, -1), (1, 2)):
-        policy.write_text(term(first, last))
-        (line,) = check()
-        assert "everything about people is withheld" in line
-    policy.write_text(policy_text("0A0012ABCD"))
-    (line,) = check()
-    assert "consents" in line
+
+def test_documents_in_force_are_told_in_words_and_nothing_is_written(tmp_path, privacy):
+    warnings, said = privacy()
+    assert warnings == []
+    assert [line.split(": ")[:2] for line in said] == [["policy", "in force"], ["consents", "in force"]]
+    assert all("serial 1, issued 1 min ago, valid until " in line for line in said)
+    assert not (tmp_path / "privacy").exists()
+
+
+@pytest.mark.parametrize(
+    ("document", "text", "where", "told"),
+    [
+        ("policy", signed(policy_text(last="2001-01-01T00:00:00Z")), "privacy.policy_file", "expired: serial 1"),
+        ("policy", signed(policy_text(first="2099-01-01T00:00:00Z")), "privacy.policy_file", "not yet valid: serial 1"),
+        ("policy", policy_text().encode(), "privacy.policy_file", "is not signed"),
+        ("policy", signed(policy_text(), STRANGER), "privacy.policy_file", "which is not trusted here"),
+        ("consents", signed(consents_text(issued_at=ago(hours=25))), "privacy.consents_file", "too old: serial 1"),
+        ("consents", signed(consents_text(issued_at=ago(hours=-1))), "privacy.consents_file", "ahead of this gateway"),
+        ("consents", signed(consents_text("0A0012ABCD")), "privacy.consents_file", "is not a handle"),
+        ("consents", None, "privacy.consents_file", "No such file"),
+    ],
+    ids=["expired", "not yet", "unsigned", "stranger", "old", "future", "card", "absent"],
+)
+def test_a_document_that_is_not_in_force_is_a_warning_that_says_why(  # noqa: PLR0917 - a table
+    tmp_path, privacy, document, text, where, told
+):
+    path = tmp_path / f"{document}.toml"
+    path.unlink()
+    if text is not None:
+        path.write_bytes(text)
+    warnings, said = privacy()
+    (line,) = warnings
+    assert line.startswith(f"warning: {where}: ")
+    assert told in line
+    assert " is withheld → " in line
     assert "0A0012ABCD" not in line
+    assert any(entry.startswith(f"{document}: ") and told in entry for entry in said)
 
 
 def test_a_port_name_that_changes_is_warned_of():

@@ -14,6 +14,7 @@ from edge_agent import health as health_module
 from edge_agent.clock import Clock
 from edge_agent.collector import DeviceState
 from edge_agent.health import Health, Progress, feed_watchdog, rss_bytes, tell
+from edge_agent.privacy import Documents
 from edge_agent.settings import parse_settings
 from telemetry.counters import Counters
 from telemetry.errors import DeviceUnavailable
@@ -39,13 +40,16 @@ def made(**changes):
     settings = parse_settings(
         {"site": "s", "gateway": "g", "mqtt": {"url": "mqtt://h"}, "buffer": {"path": "b"}, "simulated": True}, "f:"
     )
+    documents = Documents(site="s", trusted={}, paths={}, state_file=None, now_ns=lambda: 0, counters=counters)
+    documents.look()
     fields = {
         "epoch": "e",
         "clock": Clock(assume_synced=True),
         "counters": counters,
         "devices": states,
         "buffer": Buffer,
-        "gate_problem": lambda: "no policy_file is set",
+        "documents": documents,
+        "keys": False,
     }
     return Health(settings, **(fields | changes)), counters
 
@@ -66,7 +70,10 @@ def test_the_document_says_how_everything_is():
         "hours_left": None,
     }
     assert document["counters"] == {"buffer.dropped_values.open": 5}
-    assert document["gate_closed_for_people"] == "no policy_file is set"
+    assert document["gate_closed_for_people"] == "policy none: no policy_file is set"
+    assert {name: told["state"] for name, told in document["documents"].items()} == dict.fromkeys(
+        ("policy", "consents", "roster"), "none"
+    )
     assert (document["schema"], document["site"], document["gateway"], document["epoch"]) == (
         "campus.health/1",
         "s",

@@ -87,7 +87,9 @@ def build(monkeypatch):
         counters, sink = Counters(), Sink()
         monkeypatch.setattr(pipeline_module, "boottime_ns", clock.boottime_ns)
         profiles = profiles or {"air": AIR, "gate": GATE}
-        gate = Gate(profiles, keys=keys_for("attendance"), policy=rules, now_ns=clock.now_ns, counters=counters)
+        gate = Gate(
+            profiles, rooms={}, keys=keys_for("attendance"), in_force=rules, now_ns=clock.now_ns, counters=counters
+        )
         return Pipeline(profiles, gate=gate, sink=sink, clock=clock, counters=counters), sink, counters
 
     return made
@@ -199,6 +201,20 @@ async def test_a_person_who_waited_too_long_is_withheld_also_when_nothing_else_h
     await pipeline.stamp_waiting()
     assert sink.taken == []
     assert counters.get("gate.withheld.personal.clock_unsynced") == 1
+
+
+async def test_who_withdraws_while_he_waits_for_the_clock_is_let_go(build):
+    clock = Now(wrong_by_ns=-HOUR)
+    pipeline, sink, counters = build(clock)
+    await pipeline.emit(air(clock))
+    await pipeline.emit(card(clock))
+    pipeline.forget(lambda _: False)
+    assert pipeline.waiting == 2
+    pipeline.forget(lambda _: True)
+    assert (pipeline.waiting, counters.get("clock.purged_samples")) == (1, 1)
+    clock.is_synced = True
+    await pipeline.stamp_waiting()
+    assert [str(sample.data_class) for sample in sink.taken] == ["open"]
 
 
 async def test_a_person_within_the_quarter_of_an_hour_is_stamped(build):

@@ -18,7 +18,7 @@ import aiomqtt
 import pytest
 
 from edge_agent.buffer import read_status
-from tests.edge_agent.privacy.files import handle, policy_text, write_keys
+from tests.edge_agent.privacy.files import handle, policy_text, write_documents, write_keys
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ path = "{folder}/buffer"
 max_bytes = 64000000
 [privacy]
 key_file = "{folder}/keys.toml"
+trusted_keys = ["{folder}/officer.pub"]
 policy_file = "{folder}/policy.toml"
+consents_file = "{folder}/consents.toml"
 [clock]
 assume_synced = {synced}
 [health]
@@ -101,9 +103,7 @@ class Gateway:
         self.log = folder / "agent.log"
         self.box, self.reader = devices("modbus-tcp", seed=7), devices("rdm6300")
         write_keys(folder / "keys.toml", "attendance")
-        policy = policy_text(handle("attendance", CARD))
-        policy = policy.replace("2026-09-01", "2000-01-01").replace("2027-07-15", "2100-01-01")
-        (folder / "policy.toml").write_text(policy, encoding="utf-8")
+        write_documents(folder, policy=policy_text(), consents=[handle("attendance", CARD)])
 
     def command(
         self, broker: str, *, program: str = "from edge_agent.cli import main; main()", **changed: str

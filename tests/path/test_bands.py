@@ -14,7 +14,14 @@ import pytest
 
 from edge_agent.buffer import read_status
 from simulators.ledger import bands_of
-from tests.edge_agent.privacy.files import handle, write_keys
+from tests.edge_agent.privacy.files import (
+    BANDS_RULE,
+    consents_text,
+    handle,
+    policy_text,
+    write_documents,
+    write_keys,
+)
 from tests.servers import free_port
 
 if TYPE_CHECKING:
@@ -34,7 +41,7 @@ path = "{folder}/buffer"
 max_bytes = {max_bytes}
 [privacy]
 key_file = "{folder}/keys.toml"
-policy_file = "{folder}/policy.toml"
+{privacy}
 [clock]
 assume_synced = true
 [log]
@@ -50,19 +57,6 @@ profile = "ble/heart_rate_service"
 link = "gym-radio"
 options = {{ bindings_file = "{folder}/bands.toml" }}
 """
-POLICY = """
-schema = "campus.policy/1"
-site = "demo-school"
-version = 1
-valid_from = 2000-01-01T00:00:00Z
-valid_until = 2100-01-01T00:00:00Z
-[[allow]]
-class = "{data_class}"
-purpose = "pe_lesson"
-consent = true
-[consents]
-pe_lesson = {consents}
-"""
 
 
 def prepare(folder: Path, radio: HeldDevice, *, data_class: str) -> Path:
@@ -71,9 +65,14 @@ def prepare(folder: Path, radio: HeldDevice, *, data_class: str) -> Path:
     (folder / "bands.toml").chmod(0o600)
     write_keys(folder / "keys.toml", "pe_lesson")
     consents = [handle("pe_lesson", identifier, kind="band") for identifier in ids]
-    (folder / "policy.toml").write_text(POLICY.format(data_class=data_class, consents=json.dumps(consents)))
+    rule = BANDS_RULE.replace("sensitive", data_class)
+    privacy = write_documents(
+        folder, policy=policy_text(more=rule), consents=consents_text(*consents, purpose="pe_lesson")
+    )
     config = folder / "agent.toml"
-    config.write_text(CONFIG.format(folder=folder, hci=radio.ready.endpoint, broker=free_port(), max_bytes=MAX_BYTES))
+    config.write_text(
+        CONFIG.format(privacy=privacy, folder=folder, hci=radio.ready.endpoint, broker=free_port(), max_bytes=MAX_BYTES)
+    )
     return config
 
 

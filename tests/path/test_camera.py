@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import leaks
+from tests.edge_agent.privacy.files import policy_text, write_documents
 from tests.servers import make_mosquitto, mosquitto  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ url = "mqtt://{broker}"
 path = "{folder}/buffer"
 max_bytes = 64000000
 [privacy]
-policy_file = "{folder}/policy.toml"
-[clock]
+{privacy}[clock]
 assume_synced = true
 [health]
 period_s = 0.5
@@ -67,17 +67,6 @@ room = "r101"
 profile = "modbus/airbox_tcp"
 link = "box"
 """
-POLICY = """
-schema = "campus.policy/1"
-site = "demo-school"
-version = 1
-valid_from = 2000-01-01T00:00:00Z
-valid_until = 2100-01-01T00:00:00Z
-[[allow]]
-class = "group"
-purpose = "occupancy"
-consent = false
-"""
 
 
 @contextmanager
@@ -98,11 +87,13 @@ class School:
         self.camera: HeldDevice = devices("camera", capture="rtsp", scene_s=2.0, username="admin", password=PASSWORD)
         box = devices("modbus-tcp", seed=7)
         self.store = f"sqlite://{folder}/store.sqlite"
-        (folder / "policy.toml").write_text(POLICY)
+        privacy = write_documents(folder, policy=policy_text())
         (folder / "password").write_text(PASSWORD)
         (folder / "password").chmod(0o600)
         self.config = folder / "agent.toml"
-        self.config.write_text(CONFIG.format(folder=folder, broker=broker.authority, url=self.camera.url, box=box.port))
+        self.config.write_text(
+            CONFIG.format(folder=folder, broker=broker.authority, url=self.camera.url, box=box.port, privacy=privacy)
+        )
         self.ingest = (str(PROGRAMS / "cloud-ingest"), "run", "--mqtt", f"mqtt://{broker.authority}")
         self.ingest += ("--store", self.store, "--data", str(folder / "ingest"))
 

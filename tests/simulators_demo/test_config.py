@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import stat
+import time
 import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from drivers.ble_heart_rate.bindings import load_bindings
-from edge_agent.configuration import load_configuration
+from edge_agent.clock import Clock
+from edge_agent.configuration import load_configuration, open_documents
 from edge_agent.privacy.keys import load_keys
-from edge_agent.privacy.policy import load_policy
 from simulators.demo.config import link_settings, new_site, toml, write_agent, write_ingest
 from simulators.demo.scene import make_scene
-from telemetry.sample import DataClass, Subject, WithheldReason
+from telemetry.counters import Counters
+from telemetry.sample import Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,8 +53,9 @@ def test_only_the_owner_can_read_what_is_secret(tmp_path: Path) -> None:
     site = new_site(1)
     written(tmp_path, make_scene("school", seed=1), site)
     write_ingest(tmp_path, site, mqtt="mqtt://[::1]:1", protocol="auto", store="influx1://me:pw@[::1]:1/db")
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*.toml")}
-    assert set(modes) == {"agent.toml", "keys.toml", "policy.toml", "ingest.toml", "gym-bands.toml"}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*.*") if path.is_file()}
+    given = {"agent.toml", "keys.toml", "officer.pub", "policy.toml", "consents.toml", "gym-bands.toml"}
+    assert set(modes) == given | {"r101-camera.password", "r102-camera.password", "ingest.toml"}
     assert set(modes.values()) == {0o600}
 
 
@@ -60,10 +63,11 @@ def test_everybody_consents_but_those_who_refuse(tmp_path: Path) -> None:
     site, scene = new_site(4), make_scene("school", seed=4)
     written(tmp_path, scene, site)
     policy = tomllib.loads((tmp_path / "policy.toml").read_text())
-    assert set(policy["consents"]["attendance"]) == {site.card(card) for card in scene.cards} - {
-        site.card(scene.refusing_card)
-    }
-    lesson = set(policy["consents"]["pe_lesson"])
+    listed = tomllib.loads((tmp_path / "consents.toml").read_text())["consent"]
+    attendance, lesson = (
+        {one["handle"] for one in listed if one["purpose"] == purpose} for purpose in ("attendance", "pe_lesson")
+    )
+    assert attendance == {site.card(card) for card in scene.cards} - {site.card(scene.refusing_card)}
     assert len(lesson) == 45
     assert lesson == {site.band(wearer.identifier) for wearer in scene.bands[:45]}
     assert [wearer.withheld for wearer in scene.bands[45:]] == ["no_consent", "unbound", "unbound"]
@@ -84,21 +88,22 @@ def test_the_agent_computes_the_same_handles_and_knows_who_is_bound(tmp_path: Pa
     assert len(bound) == 46
 
 
-@pytest.mark.parametrize(("vitals", "refusal"), [(True, None), (False, WithheldReason.CLASS_NOT_ALLOWED)])
-def test_without_vitals_the_policy_has_no_rule_for_them(
-    tmp_path: Path, vitals: bool, refusal: WithheldReason | None
-) -> None:
-    site, scene = new_site(4), make_scene("school", seed=4)
-    written(tmp_path, scene, site, vitals=vitals)
-    policy = load_policy(tmp_path / "policy.toml", site=site.name)
-    now_ns = int(policy.valid_from.timestamp() * 1e9) + 10**9
-    handle = site.band(scene.bands[0].identifier)
-    assert policy.refusal(DataClass.SENSITIVE, "pe_lesson", handle, now_ns) is refusal
-    told = None if vitals else WithheldReason.PURPOSE_NOT_ALLOWED  # the cameras' counts have another purpose
-    assert policy.refusal(DataClass.GROUP, "pe_lesson", None, now_ns) is told
-    assert policy.refusal(DataClass.PERSONAL, "attendance", site.card(scene.cards[0]), now_ns) is None or (
-        scene.cards[0] == scene.refusing_card
-    )
+@pytest.mark.parametrize("vitals", [True, False])
+def test_the_agent_believes_what_the_demos_officer_signed(tmp_path: Path, vitals: bool) -> None:
+    scene = make_scene("school", seed=1)
+    path = written(tmp_path / "agent", scene, new_site(1), vitals=vitals)
+    documents = open_documents(load_configuration(path), clock=Clock(assume_synced=True), counters=Counters())
+    states = {kind: str(standing.state(time.time_ns())) for kind, standing in documents.standings.items()}
+    assert states == {"policy": "in_force", "consents": "in_force", "roster": "none"}
+    consented = documents.in_force.consented(time.time_ns())
+    assert {purpose: len(who) for purpose, who in consented.items()} == {
+        "attendance": len(scene.cards) - 1,
+        "pe_lesson": 45,
+    }
+    policy = tomllib.loads((tmp_path / "agent" / "policy.toml").read_text())
+    ruled = {(rule["class"], rule["purpose"]) for rule in policy["rule"]}
+    lesson = {("sensitive", "pe_lesson"), ("group", "pe_lesson")}
+    assert ruled == {("personal", "attendance"), ("group", "occupancy")} | (lesson if vitals else set())
 
 
 def test_no_raw_number_stands_in_any_file_but_the_bindings(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from cloud_ingest.settings import load
 from edge_agent.configuration import load_configuration
 from edge_agent.registry import DRIVERS
 from telemetry.sample import DataClass
+from tests.edge_agent.privacy.files import public_line
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "systemd" / "examples"
@@ -41,12 +42,16 @@ def test_agent_toml() -> None:
 
 def test_agent_toml_says_what_privacy_takes(tmp_path: Path) -> None:
     text = (EXAMPLES / "agent.toml").read_text(encoding="utf-8")
-    for key in ("[privacy]", "policy_file"):
+    officer = tmp_path / "officer.pub"
+    officer.write_text(public_line(), encoding="utf-8")
+    for key in ("[privacy]", "trusted_keys", "policy_file", "consents_file", "roster_file", "consents_max_age_h"):
         assert f"# {key}" in text
         text = text.replace(f"# {key}", key)
     path = tmp_path / "agent.toml"
-    path.write_text(text, encoding="utf-8")
-    assert load_configuration(path).settings.privacy.policy_file == Path("/etc/campus-edge/policy.toml")
+    path.write_text(text.replace("/etc/campus-edge/officer.pub", str(officer)), encoding="utf-8")
+    found = load_configuration(path)
+    assert found.settings.privacy.consents_file == Path("/var/lib/campus-edge/documents/consents.toml")
+    assert len(found.trusted) == 1
 
 
 def test_ingest_toml(tmp_path: Path) -> None:

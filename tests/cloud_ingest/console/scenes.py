@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from cloud_ingest.console.model import (
+    AuditView,
     ChartSeries,
     DayChart,
     DeviceState,
     DeviceView,
+    DocumentState,
+    DocumentView,
     Drop,
     DropKind,
     GatewayView,
@@ -82,6 +85,15 @@ def people(device: str, amount: float | None, **more: object) -> ValueView:
     return value("people", amount, "count", device=device, **{**few, **more})
 
 
+def lesson(school_class: str, rate: float, pupils: float, age_s: float = 31.0) -> tuple[ValueView, ...]:
+    told = {"device": f"lesson-{school_class}", "age_s": age_s}
+    more = {"quantity": "people", "range_from": pupils}
+    return (
+        value("heart_rate_mean", rate, "beat/min", quantity="heart_rate", **told),
+        value("pupils", pupils + 4, "count", **more, **told),
+    )
+
+
 def rooms(co2: float = 612.0) -> tuple[RoomView, ...]:
     stale = tuple(
         replace(view, stale=True, state=LimitState.UNJUDGED) for view in air("r103-air", 702, 20.6, 410, 1290.0)
@@ -91,7 +103,8 @@ def rooms(co2: float = 612.0) -> tuple[RoomView, ...]:
             site=SITE,
             room="g1",
             values=(
-                value("heart_rate", 138.0, "beat/min", device="gym-bands", members=43),
+                *lesson("5a", 138.0, 40),
+                *lesson("5b", 121.0, 25, age_s=65.0),
                 *air("g1-air", 780, 18.4, 350)[:3],
             ),
         ),
@@ -124,7 +137,6 @@ def rooms(co2: float = 612.0) -> tuple[RoomView, ...]:
                         strict=True,
                     )
                 ),
-                value("heart_rate", None, "beat/min", hidden=True),
                 value("temperature", 21.0, "Cel", device="r104-extra", quality="suspect"),
             ),
         ),
@@ -151,8 +163,8 @@ def everyday_rooms() -> tuple[RoomView, ...]:
         if room in occupied:
             values = (*values, people(f"{room}-camera", occupied[room]))
         elif room == "g1":
-            rate = value("heart_rate", 138.0, "beat/min", device="gym-bands", members=43)
-            values = (*values, people("gym-bands", 45.0), rate)
+            bands = value("bands_seen", 45.0, "count", device="gym-bands", quantity="people")
+            values = (*values, bands, *lesson("5a", 138.0, 40))
         shown.append(
             RoomView(
                 site=SITE,
@@ -206,6 +218,15 @@ def chart_of(room: str, day: date) -> DayChart:
         series("people", "count", 0, 41, device="camera"),
     )
     drawn = everything if room in ("r101", "r102") else ()
+    if room == "g1":
+        drawn = tuple(
+            replace(series(point, unit, low, high), point=point, quantity=quantity, device=f"lesson-{school_class}")
+            for school_class in ("5a", "5b")
+            for point, quantity, unit, low, high in (
+                ("heart_rate_mean", "heart_rate", "beat/min", 92, 151),
+                ("pupils", "people", "count", 20, 40),
+            )
+        )
     return DayChart(site=SITE, room=room, day=day, start_ns=start, end_ns=start + 86_400 * 10**9, series=drawn)
 
 
@@ -224,6 +245,16 @@ def gateways() -> tuple[GatewayView, ...]:
             hours_left=718.0,
             version="0.1.0",
             simulated=True,
+            documents=(
+                DocumentView(
+                    kind="policy", state=DocumentState.IN_FORCE, serial=7, issued_age_s=432_000, valid_for_s=17_000_000
+                ),
+                DocumentView(
+                    kind="consents", state=DocumentState.IN_FORCE, serial=41, issued_age_s=7200, valid_for_s=79_200
+                ),
+                DocumentView(kind="roster", state=DocumentState.NONE),
+            ),
+            audit=AuditView(entries=1204, digest="8f0b19ae"),
             drops=(
                 Drop(counter="gate.withheld.personal.no_consent", kind=DropKind.WITHHELD, count=14),
                 Drop(counter="gate.withheld.sensitive.class_not_allowed", kind=DropKind.WITHHELD, count=20817),
@@ -267,7 +298,21 @@ def gateways() -> tuple[GatewayView, ...]:
             backlog_bytes=2_310_000,
             oldest_age_s=3900.0,
             hours_left=61.5,
-            gate_problem="policy_file /etc/campus-edge/policy.toml has expired",
+            gate_problem="policy expired: serial 6, issued 200 days ago, valid until 2026-03-01 00:00+08:00",
+            documents=(
+                DocumentView(
+                    kind="policy", state=DocumentState.EXPIRED, serial=6, issued_age_s=17_280_000, valid_for_s=-90_000
+                ),
+                DocumentView(
+                    kind="consents",
+                    state=DocumentState.REFUSED,
+                    problem="refused: signed by 24f6ed6acbfe1009, which is not trusted here",
+                ),
+                DocumentView(
+                    kind="roster", state=DocumentState.NOT_YET_VALID, serial=3, issued_age_s=3600, valid_for_s=9e6
+                ),
+            ),
+            audit_broken=True,
             drops=(Drop(counter="buffer.dropped_values.live", kind=DropKind.DROPPED, count=240),),
         ),
     )

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_ingest.console.documents import MOST_BYTES
-from cloud_ingest.console.model import DeviceState, DropKind
+from cloud_ingest.console.model import AuditView, DeviceState, DocumentState, DropKind
 from tests.cloud_ingest.console.stored import NS, SITE, WEDNESDAY, Clock, handle
-from tests.cloud_ingest.console.told import device, devices, encoded, fleet_of, health, status, topic
+from tests.cloud_ingest.console.told import device, devices, encoded, fleet_of, health, standing, status, topic
 
 
 def test_what_a_gateway_tells_is_what_is_shown() -> None:
@@ -122,6 +122,83 @@ def test_hostile_health_is_counted_and_dropped(payload: bytes) -> None:
     assert fleet.views()[0].uptime_s == 12.5
 
 
+def test_how_the_documents_stand_is_what_is_shown() -> None:
+    clock = Clock()
+    fleet, _ = fleet_of(clock)
+    fleet.hear(topic("health"), health(), retained=False)
+    (view,) = fleet.views()
+    assert [(one.kind, one.state, one.serial) for one in view.documents] == [
+        ("policy", DocumentState.IN_FORCE, 7),
+        ("consents", DocumentState.IN_FORCE, 7),
+        ("roster", DocumentState.NONE, None),
+    ]
+    assert (view.documents[0].issued_age_s, view.documents[0].valid_for_s, view.documents[0].problem) == (
+        3600,
+        7200,
+        None,
+    )
+    assert (view.audit, view.audit_broken, view.gate_problem) == (AuditView(entries=12, digest="8f0b19ae"), False, None)
+    # A gateway that fell silent while they ran out.
+    clock.advance(7201)
+    states = [one.state for one in fleet.views()[0].documents]
+    assert states == [DocumentState.EXPIRED, DocumentState.TOO_OLD, DocumentState.NONE]
+    refused = standing("refused", text=f"refused: {handle(7)} is not trusted here")
+    fleet.hear(topic("health"), health(documents={"policy": refused}, audit=None), retained=False)
+    (view,) = fleet.views()
+    (policy,) = view.documents
+    assert (policy.state, policy.problem) == (DocumentState.REFUSED, "refused: … is not trusted here")
+    assert (view.audit, view.audit_broken) == (None, True)
+
+
+def test_an_older_gateway_tells_of_no_documents() -> None:
+    fleet, _ = fleet_of(Clock())
+    told = json.loads(health())
+    del told["documents"], told["audit"]
+    fleet.hear(topic("health"), encoded(told), retained=False)
+    (view,) = fleet.views()
+    assert (view.documents, view.audit, view.audit_broken) == ((), None, False)
+
+
+ODD = [
+    None,
+    [],
+    "in force",
+    {"policy": "in_force"},
+    {"lunch": standing()},
+    {handle(1): standing()},
+]
+
+
+@pytest.mark.parametrize("told", ODD, ids=range(len(ODD)))
+def test_standings_that_are_none_cost_nothing_else(told: Any) -> None:
+    fleet, counters = fleet_of(Clock())
+    fleet.hear(topic("health"), health(documents=told, audit={"n": -1, "hash": "x"}), retained=False)
+    (view,) = fleet.views()
+    assert (view.documents, view.audit, view.audit_broken, view.uptime_s) == ((), None, False, 12.5)
+    assert counters.get("console.bad_documents") == 0
+
+
+@pytest.mark.parametrize("state", ["suspended", "", 7, None, ["in_force"], handle(3)])
+def test_a_state_that_is_not_known_is_told_as_such(state: Any) -> None:
+    fleet, _ = fleet_of(Clock())
+    odd = standing(state, serial=True, issued_at_ns="yesterday", valid_until_ns=-5, text=handle(3) + "x" * 999)
+    fleet.hear(topic("health"), health(documents={"policy": odd}), retained=False)
+    (policy,) = fleet.views()[0].documents
+    assert policy.state is DocumentState.UNKNOWN
+    assert (policy.serial, policy.issued_age_s, policy.valid_for_s) == (None, None, None)
+    assert policy.problem == "…" + "x" * 199
+
+
+@pytest.mark.parametrize("until_ns", [253_402_300_799 * NS, 10**40, 1e300])
+def test_a_policy_without_end_is_in_force(until_ns: float) -> None:
+    fleet, _ = fleet_of(Clock())
+    fleet.hear(topic("health"), health(documents={"policy": standing(valid_until_ns=until_ns)}), retained=False)
+    (policy,) = fleet.views()[0].documents
+    assert policy.state is DocumentState.IN_FORCE
+    assert policy.valid_for_s is not None
+    assert policy.valid_for_s > 1e9
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
@@ -141,6 +218,15 @@ def test_any_bytes_are_survived(channel: str, said: Any) -> None:
 def test_any_health_with_wrong_parts_is_survived(wrong: dict[str, Any]) -> None:
     fleet, _ = fleet_of(Clock())
     fleet.hear(topic("health"), health(**wrong), retained=False)
+    msgspec.json.encode(fleet.views())
+
+
+@given(st.dictionaries(st.sampled_from(["policy", "consents", "roster", "x"]), json_values), json_values)
+def test_any_standings_are_survived(documents: dict[str, Any], audit: Any) -> None:
+    fleet, _ = fleet_of(Clock())
+    parts = [{**standing(), "state": document, "serial": document} for document in documents.values()]
+    fleet.hear(topic("health"), health(documents=documents, audit=audit), retained=False)
+    fleet.hear(topic("health"), health(documents=dict(zip(documents, parts, strict=True))), retained=False)
     msgspec.json.encode(fleet.views())
 
 

@@ -21,12 +21,20 @@ MORE_ROOMS = {
     "zh": (
         "无读数：设备没有应答",
         "无读数：传感器预热中",
-        "人数太少，不显示",
-        "43 人平均",
+        "班级平均心率 · 5a 138 次/分",
+        "班级平均心率 · 5b 121 次/分",
+        "参与平均的人数 · 5a 40–44 人",
         "今日刷卡 412 次",
         "模拟数据",
     ),
-    "en": ("the device does not answer", "warming up", "too few people", "mean of 43", "Taps today 412", "Simulated"),
+    "en": (
+        "the device does not answer",
+        "warming up",
+        "mean heart rate · 5a 138 /min",
+        "Pupils in that mean · 5b 25–29 people",
+        "Taps today 412",
+        "Simulated",
+    ),
 }
 GATEWAYS = {
     "zh": (
@@ -52,10 +60,34 @@ GATEWAYS = {
     ),
 }
 MORE_GATEWAYS = {
-    "zh": ("90 分钟前", "个人数据一律不发送", "缓冲已满，丢弃的数值", "r104-air", "故障", "unit 4 does not answer"),
+    "zh": (
+        "隐私闸门对人关闭与人有关的数据一律不离开网关；空气和能耗数据照常发送。原因：策略已过期。",
+        "1 个对人关闭",
+        "策略 生效，序号 7，还有 196 天",
+        "同意名单 生效，序号 41，还有 22 小时",
+        "课表名册 未设置",
+        "策略 已过期，序号 6，1 天 1 小时前失效",
+        "同意名单 已拒绝",
+        "which is not trusted here",
+        "课表名册 尚未生效，序号 3，1 小时前签发",
+        "审计记录 1,204 条（8f0b19ae…）",
+        "审计记录 写不进去",
+        "90 分钟前",
+        "缓冲已满，丢弃的数值",
+        "r104-air",
+        "故障",
+        "unit 4 does not answer",
+    ),
     "en": (
         "90 min ago",
-        "Nothing about persons is sent",
+        "The privacy gate is closed for people",
+        "Nothing about people leaves; air and energy go on. Why: Policy expired.",
+        "1 closed for people",
+        "List of consents in force, serial 41, 22 h left",
+        "Policy expired, serial 6, ended 1 d 1 h ago",
+        "Roster not set",
+        "Audit log 1,204 entries (8f0b19ae…)",
+        "Audit log cannot be written",
         "buffer was full",
         "r104-air",
         "down",
@@ -143,6 +175,15 @@ async def test_pages_say_everything_in_both_languages_on_desktop_and_phone(
     await window.until("document.querySelectorAll('.plot svg path').length > 20")
     await sound(window, lang)
     await window.shot(f"room-{size}-{lang}")
+
+    await window.go(f"/{lang}/room/g1")
+    await window.until("document.querySelectorAll('.plot svg').length === 2")
+    told = squeezed(await window.text(".figures"))
+    for name in (
+        ("班级平均心率", "参与平均的人数") if lang == "zh" else ("Class mean heart rate", "Pupils in that mean")
+    ):
+        assert squeezed(name) in told
+    await sound(window, lang)
 
     await window.go(f"/{lang}/about")
     told = await window.text("body")

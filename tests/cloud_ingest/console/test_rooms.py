@@ -13,7 +13,7 @@ from cloud_ingest.console.board import Board
 from cloud_ingest.console.catalogue import Catalogue
 from cloud_ingest.console.limits import Limits
 from cloud_ingest.console.model import LimitState, RoomView, ValueView
-from cloud_ingest.console.people import Taps, class_means, count_taps
+from cloud_ingest.console.people import Taps, count_taps
 from cloud_ingest.console.rooms import Moment, RoomMaker
 from telemetry.counters import Counters
 from telemetry.sample import Reason
@@ -38,7 +38,7 @@ def rooms(
     if described is not None:
         fleet.hear(topic("devices"), described, retained=True)
     maker = RoomMaker(gateways=fleet, catalogue=CATALOGUE, limits=Limits(), zone=SHANGHAI)
-    moment = Moment(board=merged, now_ns=now_ns, taps=more.get("taps", {}), means=more.get("means", {}))
+    moment = Moment(board=merged, now_ns=now_ns, taps=more.get("taps", {}))
     return maker.rooms(SITE, moment)
 
 
@@ -142,13 +142,33 @@ def test_heartbeats_and_texts_of_unknown_points_are_not_shown() -> None:
     assert list(by_point(room)) == ["co2"]
 
 
-def test_the_class_mean_says_whom_it_is_of_or_that_it_is_hidden() -> None:
-    rows = [record("g1", of="bands", subject=handle(n), heart_rate=100.0 + n) for n in range(6)]
-    (room,) = rooms({}, means=class_means(rows))
-    (mean,) = room.values
-    assert (mean.value, mean.members, mean.hidden, mean.unit) == (102.0, 6, False, "beat/min")
-    (room,) = rooms({}, means=class_means(rows[:4]))
-    assert (room.values[0].value, room.values[0].members, room.values[0].hidden) == (None, None, True)
+def lesson(school_class: str, rate: float, pupils: float, **more: Any) -> dict[str, Any]:
+    return record("g1", of=f"lesson-{school_class}", heart_rate_mean=rate, pupils=pupils, **more)
+
+
+def test_the_class_means_of_the_gateway_are_shown_with_their_pupils_in_fives() -> None:
+    air = [record("g1", co2=700.0, noise=60.0)]
+    (room,) = rooms({"lesson": [lesson("5b", 121.0, 20.0), lesson("5a", 138.0, 40.0)], "environment": air})
+    assert [(view.point, view.device, view.value, view.range_from, view.unit) for view in room.values] == [
+        ("co2", "g1-air", 700.0, None, "ppm"),
+        ("noise", "g1-air", 60.0, None, "dB"),
+        ("heart_rate_mean", "lesson-5a", 138.0, None, "beat/min"),
+        ("heart_rate_mean", "lesson-5b", 121.0, None, "beat/min"),
+        ("pupils", "lesson-5a", 44.0, 40.0, "count"),
+        ("pupils", "lesson-5b", 24.0, 20.0, "count"),
+    ]
+
+
+@pytest.mark.parametrize(("age_s", "shown"), [(179, {False}), (181, {True}), (899, {True}), (901, set())])
+def test_a_class_mean_is_stale_after_three_minutes_and_gone_when_the_lesson_is(age_s: int, shown: set[bool]) -> None:
+    (room,) = rooms({"lesson": [lesson("5a", 138.0, 40.0)]}, now_ns=WEDNESDAY + age_s * NS)
+    assert {view.stale for view in room.values} == shown
+
+
+def test_a_lessons_row_about_a_person_is_no_class_mean() -> None:
+    assert (
+        rooms({"lesson": [lesson("5a", 138.0, 40.0, subject=handle(1)), lesson("5b", 99.0, 5.0, heart_rate=1.0)]}) == ()
+    )
 
 
 def test_points_that_are_lacking_in_the_newest_row_are_known() -> None:
@@ -204,10 +224,12 @@ def hostile(draw: st.DrawFn) -> dict[str, Any]:
     return {"time_ns": WEDNESDAY - draw(st.integers(0, 60)) * NS, **tags, **draw(fields)}
 
 
-@given(st.dictionaries(st.sampled_from(["environment", "occupancy", "vitals"]), st.lists(hostile(), max_size=12)))
+@given(
+    st.dictionaries(st.sampled_from(["environment", "occupancy", "vitals", "lesson"]), st.lists(hostile(), max_size=12))
+)
 def test_no_pseudonym_and_no_persons_value_gets_into_a_view(board: dict[str, list[dict[str, Any]]]) -> None:
     everything = [one for records in board.values() for one in records]
-    more = {"taps": count_taps(everything), "means": class_means(everything)}
+    more = {"taps": count_taps(everything)}
     described = devices(device("b-7", "r101", points=[{"name": "state", "quantity": "state", "unit": ""}]))
     views = rooms(board, described, **more)
     encoded = msgspec.json.encode(views).decode()
@@ -216,5 +238,4 @@ def test_no_pseudonym_and_no_persons_value_gets_into_a_view(board: dict[str, lis
         assert handle(number) not in encoded
     for room in views:
         for view in room.values:
-            assert view.point != "presence"
-            assert view.point != "heart_rate" or (view.members or 0) >= 5 or view.value is None
+            assert view.point not in ("presence", "heart_rate")

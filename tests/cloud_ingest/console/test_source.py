@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from cloud_ingest.console.reader import Reader
 from cloud_ingest.settings import load
-from cloud_ingest.stores.base import Selection
-from cloud_ingest.stores.opening import open_store
 from cloud_ingest.stores.sqlite import SqliteStore
 from telemetry.errors import ConfigError, StoreBusy
 from tests.cloud_ingest.console.stored import (
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cloud_ingest.console.model import RoomView
+    from cloud_ingest.stores.base import Selection
 
 TODAY = date(2026, 11, 18)
 MIDNIGHT = WEDNESDAY - (10 * 3600 + 1800) * NS
@@ -56,7 +56,9 @@ def school() -> list:
     ]
     few = [beat("g2", WEDNESDAY - NS, handle(subject), 99.0) for subject in range(4)]
     counts = [
-        row("vitals", "g1", "g1-bands", WEDNESDAY - 2 * NS, bands_seen=12.0),
+        row("vitals", "g1", "g1-bands", WEDNESDAY - 2 * NS, bands_seen=12.0, simulated=True),
+        row("lesson", "g1", "lesson-5a", WEDNESDAY - 60 * NS, heart_rate_mean=131.0, pupils=20.0),
+        row("lesson", "g1", "lesson-5a", WEDNESDAY - 120 * NS, heart_rate_mean=125.0, pupils=25.0),
         row("occupancy", "r102", "r102-camera", WEDNESDAY, people=4.0),
         row("energy", "r102", "r102-meter", WEDNESDAY, power=812.5),
     ]
@@ -73,18 +75,27 @@ async def test_a_school_is_shown_without_its_persons(store_url: str, tmp_path: P
     async with source_of(store_url, tmp_path, Clock()) as source:
         assert await source.sites() == [SITE]
         found = named(await source.rooms(SITE))
-        assert list(found) == ["g1", "g2", "gate", "r101", "r102"]
+        # Where nothing but persons' rows is stored, there is nothing to show.
+        assert list(found) == ["g1", "gate", "r101", "r102"]
         assert (found["r101"].taps_today, found["gate"].taps_today, found["r102"].taps_today) == (9, 1, None)
         assert found["gate"].simulated
         assert {view.point: view.value for view in found["r101"].values}["co2"] == 640.0
         shown = {view.point: (view.value, view.range_from, view.bad) for view in found["r102"].values}
         assert shown == {"co2": (None, None, "timeout"), "people": (4.0, 1.0, None), "power": (812.5, None, None)}
         gym = {view.point: view for view in found["g1"].values}
-        assert (gym["heart_rate"].value, gym["heart_rate"].members) == (122.0, 6)
-        assert gym["bands_seen"].value == 12.0
-        assert [(view.value, view.hidden) for view in found["g2"].values] == [(None, True)]
+        assert {point: (view.value, view.range_from) for point, view in gym.items()} == {
+            "bands_seen": (12.0, None),
+            "heart_rate_mean": (131.0, None),
+            "pupils": (24.0, 20.0),
+        }
+        assert gym["bands_seen"].simulated
         chart = await source.chart(SITE, "g1", TODAY)
-        assert [(one.point, one.device) for one in chart.series] == [("bands_seen", "g1-bands")]
+        assert [(one.point, one.device, one.simulated) for one in chart.series] == [
+            ("heart_rate_mean", "lesson-5a", False),
+            ("pupils", "lesson-5a", False),
+            ("bands_seen", "g1-bands", True),
+        ]
+        assert [value for _, value in chart.series[1].points if value is not None] == [20.0]
         gateways = await source.gateways()
         assert [(view.gateway, view.online, view.last_contact_age_s) for view in gateways] == [("gw-9", None, 60)]
         assert (await source.state()).store_problem is None
@@ -253,15 +264,37 @@ def test_a_wrong_time_zone_or_limits_file_stops_the_start(tmp_path: Path) -> Non
         load(None, {**flags, "console": {"timezone": "Mars"}})
 
 
-async def test_the_readers_question_for_bands_never_asks_for_persons_in_a_chart(tmp_path: Path) -> None:
-    url = f"sqlite://{tmp_path}/s.sqlite"
-    await store(url, school())
-    opened = open_store(url)
-    whole = await opened.query(Selection(measurement="vitals", every_ns=300 * NS, fields=("bands_seen",)))
-    await opened.close()
-    assert whole == [
-        {"time_ns": WEDNESDAY - 300 * NS, "site": SITE, "room": "g1", "device": "g1-bands", "bands_seen": 12.0}
-    ]
+async def test_no_row_of_a_persons_vitals_is_read(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(store_url, school())
+    read: list[dict] = []
+    query, latest = Reader.query, Reader.latest
+
+    async def kept(self: Reader, selection: Selection, deadline_s: float) -> list:
+        found = await query(self, selection, deadline_s)
+        read.extend(found if selection.measurement == "vitals" else ())
+        return found
+
+    async def never(self: Reader, measurement: str, *more: float) -> list:
+        assert measurement != "vitals"
+        return await latest(self, measurement, *more)
+
+    monkeypatch.setattr(Reader, "query", kept)
+    monkeypatch.setattr(Reader, "latest", never)
+    async with source_of(store_url, tmp_path, Clock()) as source:
+        await source.rooms(SITE)
+        await source.chart(SITE, "g1", TODAY)
+    assert len(read) > 2
+    assert not [one for one in read if "subject" in one or "heart_rate" in one]
+
+
+async def test_bands_are_counted_where_no_heart_rate_was_ever_stored(store_url: str, tmp_path: Path) -> None:
+    await store(store_url, [row("vitals", "g1", "g1-bands", WEDNESDAY - NS, bands_seen=12.0)])
+    async with source_of(store_url, tmp_path, Clock()) as source:
+        (gym,) = await source.rooms(SITE)
+        assert [(view.point, view.value) for view in gym.values] == [("bands_seen", 12.0)]
+        assert [one.point for one in (await source.chart(SITE, "g1", TODAY)).series] == ["bands_seen"]
 
 
 async def test_a_database_that_is_not_there_yet_is_told_until_it_is(tmp_path: Path, influxd_url: tuple) -> None:

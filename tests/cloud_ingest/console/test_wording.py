@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import re
 import string
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
 from cloud_ingest.console.chart_options import figures, options, summary
-from cloud_ingest.console.model import ChartSeries, DayChart, Drop, DropKind, LimitState
+from cloud_ingest.console.documents import DOCUMENT_KINDS
+from cloud_ingest.console.model import (
+    ChartSeries,
+    DayChart,
+    DocumentState,
+    DocumentView,
+    Drop,
+    DropKind,
+    GatewayView,
+    LimitState,
+)
 from cloud_ingest.console.texts import LANGS, TEXTS, preferred, text
-from cloud_ingest.console.vocabulary import QUANTITY_NAMES, REASON_WORDS, WITHHELD_WORDS
-from cloud_ingest.console.wording import drop_words, duration, limit_words, number, size, tell, twins
+from cloud_ingest.console.vocabulary import (
+    DOCUMENT_NAMES,
+    DOCUMENT_STATES,
+    QUANTITY_NAMES,
+    REASON_WORDS,
+    WITHHELD_WORDS,
+)
+from cloud_ingest.console.wording import (
+    called,
+    document_words,
+    drop_words,
+    duration,
+    gate_words,
+    limit_words,
+    number,
+    size,
+    tell,
+    twins,
+)
 from telemetry.quantities import QUANTITIES
 from telemetry.sample import Reason, WithheldReason
-from tests.cloud_ingest.console.scenes import CO2, LIGHT, WARM, ZONE, chart_of, people, value
+from tests.cloud_ingest.console.scenes import CO2, LIGHT, WARM, ZONE, chart_of, lesson, people, value
 
 
 def test_every_text_has_both_languages_and_the_same_blanks() -> None:
@@ -29,6 +58,8 @@ def test_everything_that_can_be_said_has_words() -> None:
     assert set(QUANTITIES) <= set(QUANTITY_NAMES)
     assert set(Reason) <= set(REASON_WORDS)
     assert set(WithheldReason) <= set(WITHHELD_WORDS)
+    assert set(DocumentState) == set(DOCUMENT_STATES)
+    assert tuple(DOCUMENT_NAMES) == DOCUMENT_KINDS
     for lang in LANGS:
         assert all(text(state.value, lang) for state in LimitState if state is not LimitState.UNJUDGED)
 
@@ -83,6 +114,73 @@ def test_a_state_is_said_in_words_icon_and_colour() -> None:
     assert tell(replace(view, quality="clock_uncertain", state=LimitState.WITHIN), "en").state == "time uncertain"
     assert limit_words(WARM, "zh") == "限值 16–24 °C（冬季室温，GB/T 18883-2022）"
     assert limit_words(LIGHT, "en").startswith("Limit ≥ 300 lx")
+
+
+def test_two_classes_in_a_room_are_told_by_their_names() -> None:
+    values = (*lesson("5a", 138.0, 40), *lesson("5b", 121.0, 25), people("gym-camera", 71.0))
+    twice = twins(values)
+    assert twice == {"heart_rate_mean", "pupils"}
+    told = [tell(view, "zh", with_device=called(view) in twice) for view in values]
+    assert [(one.name, one.value, one.unit) for one in told] == [
+        ("班级平均心率 · 5a", "138", "次/分"),
+        ("参与平均的人数 · 5a", "40–44", "人"),
+        ("班级平均心率 · 5b", "121", "次/分"),
+        ("参与平均的人数 · 5b", "25–29", "人"),
+        ("室内人数", "71", "人"),
+    ]
+    chart = chart_of("g1", date(2026, 3, 2))
+    drawn = [options(figure, chart, "en", ZONE)["series"] for figure in figures(chart)]
+    assert [[line["name"] for line in lines] for lines in drawn] == [["5a", "5b"], ["5a", "5b"]]
+    pupils = summary(figures(chart)[1], "en")
+    assert all(int(number) % 5 == 0 for number in re.findall(r"\d+", pupils)), pupils
+
+
+def told_document(state: str, kind: str = "policy", **more: Any) -> DocumentView:
+    return DocumentView(kind=kind, state=DocumentState(state), **more)
+
+
+@pytest.mark.parametrize(
+    ("document", "zh", "en"),
+    [
+        (
+            told_document("in_force", serial=7, issued_age_s=60.0, valid_for_s=7200.0),
+            "生效，序号 7，还有 2 小时",
+            "in force, serial 7, 2 h left",
+        ),
+        (
+            told_document("too_old", serial=7, issued_age_s=90.0, valid_for_s=-60.0),
+            "太旧，不再采信，序号 7，1 分钟前失效",
+            "too old to be believed, serial 7, ended 1 min ago",
+        ),
+        (
+            told_document("refused", serial=2, issued_age_s=60.0),
+            "已拒绝，序号 2，1 分钟前签发",
+            "refused, serial 2, issued 1 min ago",
+        ),
+        (told_document("none"), "未设置", "not set"),
+        (told_document("unknown"), "状态未知", "unknown"),
+        (told_document("in_force"), "生效", "in force"),
+    ],
+)
+def test_how_a_document_stands(document: DocumentView, zh: str, en: str) -> None:
+    assert (document_words(document, "zh"), document_words(document, "en")) == (zh, en)
+
+
+@pytest.mark.parametrize(
+    ("documents", "zh"),
+    [
+        ((), "no key"),
+        ((told_document("in_force"),), "no key"),
+        ((told_document("unknown"),), "no key"),
+        ((told_document("in_force", "consents"), told_document("expired")), "策略已过期"),
+        ((told_document("none"),), "策略未设置"),
+    ],
+)
+def test_why_the_gate_is_closed_for_people(documents: tuple[DocumentView, ...], zh: str) -> None:
+    view = GatewayView(
+        site="s", gateway="g", online=True, last_contact_age_s=1.0, gate_problem="no key", documents=documents
+    )
+    assert gate_words(view, "zh") == zh
 
 
 def test_values_alike_are_told_with_their_device() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloud_ingest.console.fleet import Fleet
 from telemetry.counters import Counters
-from tests.cloud_ingest.console.stored import SITE, WEDNESDAY, Clock
+from tests.cloud_ingest.console.stored import NS, SITE, WEDNESDAY, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,16 @@ def status(state: str = "online", at_ns: int = WEDNESDAY, **more: Any) -> bytes:
     )
 
 
+def standing(state: str = "in_force", **more: Any) -> dict[str, Any]:
+    times = {"issued_at_ns": WEDNESDAY - 3600 * NS, "valid_until_ns": WEDNESDAY + 7200 * NS}
+    return {"state": state, "serial": 7, **times, "text": f"{state}: serial 7", **more}
+
+
+def standings(**given: Any) -> dict[str, Any]:
+    none = standing("none", serial=None, issued_at_ns=None, valid_until_ns=None, text="none: no roster_file is set")
+    return {"policy": standing(), "consents": standing(), "roster": none} | given
+
+
 def health(gateway: str = GATEWAY, **more: Any) -> bytes:
     document = {
         "schema": "campus.health/1",
@@ -41,6 +51,8 @@ def health(gateway: str = GATEWAY, **more: Any) -> bytes:
         "clock": "synced",
         "simulated": False,
         "gate_closed_for_people": None,
+        "documents": standings(),
+        "audit": {"n": 12, "hash": "8f0b19ae" * 8, "digests": ["c3d4" * 16]},
         "buffer": {"batches": 3, "values": 120, "bytes": 4096, "oldest_age_s": 0.5, "hours_left": 812.5},
         "devices": {"r101-air": {"state": "up", "last_sample_age_s": 0.6, "error": None}},
         "counters": {"gate.withheld.personal.no_consent": 2, "publisher.acks": 99},

@@ -110,6 +110,16 @@ async def test_bands_that_are_nobodys_are_only_counted():
     assert counters.get("device.gym-bands.unbound_readings") == 6
 
 
+async def test_by_the_roster_every_band_is_passed_on_and_the_gate_decides():
+    air, counters = Air(), Counters()
+    async with listening(air, counters=counters, bindings="roster") as one, taking(one, 2) as found:
+        await until(lambda: air.scanners)
+        air.advertise(1, services=service_data(70, OTHER))
+        air.advertise(2, services=service_data(80))
+    assert {sample.subject.identifier for sample in found} == {BAND.hex().upper(), OTHER.hex().upper()}
+    assert counters.get("device.gym-bands.unbound_readings") == 0
+
+
 @pytest.mark.parametrize(("bands", "told"), [(0, 0), (1, 4), (4, 4), (5, 5)])
 def test_few_bands_are_one_number(bands, told):
     census = Census(repeat_s=0.4)
@@ -310,6 +320,9 @@ async def test_nobody_is_named_in_logs_and_counters(tmp_path, caplog):
         ({"id_bytes": 1}, "id_bytes"),
         ({"surprise": 1}, "surprise"),
         ({"format": "mi_band", "gatt": True}, "gatt"),
+        ({"bindings": "nobody"}, "bindings"),
+        ({"bindings": "roster", "bindings_file": "x"}, "bindings"),
+        ({"bindings": "roster", "gatt": True}, "gatt"),
     ],
 )
 def test_wrong_options_are_named(options, word):

@@ -152,7 +152,8 @@ async def test_a_failing_device_with_a_long_period_is_never_asked_more_often_tha
     polled = Polled(Scripted(*[DeviceUnavailable("silent", timed_out=True)] * 5), period_s=0.4)
     async with polled.run():
         await until(lambda: len(polled.driver.reads) >= 5)
-    assert all(b - a >= 0.35 for a, b in itertools.pairwise(polled.driver.reads))
+    # Reads keep to a grid of periods, so one that a busy machine made late is followed sooner; without the rule: 0.5 s.
+    assert polled.driver.reads[4] - polled.driver.reads[0] > 3 * 0.4
 
 
 async def test_after_a_success_the_patience_is_whole_again():

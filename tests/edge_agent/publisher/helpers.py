@@ -141,7 +141,9 @@ async def published(
         "window_s": 2.0,
         "counters": counters,
     }
+    on_command = options.pop("on_command", None)
     publisher = Publisher(outbox, **(settings | options))
+    publisher.on_command = on_command
     async with asyncio.TaskGroup() as group:
         group.create_task(publisher.run(), name="publisher")
         try:

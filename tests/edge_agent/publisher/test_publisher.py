@@ -324,3 +324,66 @@ async def test_garbage_on_stored_is_counted(mosquitto: Server) -> None:
         await fake._client.publish("campus/v1/school/gw-1/stored", b"\xff{", qos=1)
         await until(lambda: counters.get("publisher.bad_acks") == 1)
         assert publisher.connected
+
+
+COMMAND, REPLY = "campus/v1/school/gw-1/command", "campus/v1/school/gw-1/reply"
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_commands_are_heard_and_answered(mosquitto: Server, protocol: Literal["5", "3.1.1"]) -> None:
+    heard: list[bytes] = []
+    async with aiomqtt.Client(mosquitto.host, mosquitto.port) as client:
+        await client.subscribe(REPLY, qos=1)
+        async with published(broker_of(mosquitto, protocol=protocol), on_command=heard.append) as (
+            publisher,
+            _,
+            counters,
+        ):
+            publisher.reply({"said": "before there was a connection"})
+            await until(lambda: publisher.connected and counters.get("publisher.connections") == 1)
+            messages = aiter(client.messages)
+            message = await asyncio.wait_for(anext(messages), 5)
+            assert json.loads(bytes(message.payload)) == {"said": "before there was a connection"}  # type: ignore[arg-type]
+            await client.publish(COMMAND, b"\xff not an acknowledgement", qos=1)
+            await client.publish("campus/v1/school/gw-2/command", b"another's", qos=1)
+            await until(lambda: bool(heard))
+            publisher.reply({"n": 2})
+            assert json.loads(bytes((await asyncio.wait_for(anext(messages), 5)).payload)) == {"n": 2}  # type: ignore[arg-type]
+            assert heard == [b"\xff not an acknowledgement"]
+            assert counters.get("publisher.bad_acks") == 0
+
+
+async def test_a_broker_that_allows_no_commands_takes_our_data(make_mosquitto: MakeServer, tmp_path: Path) -> None:
+    acl = tmp_path / "acl"
+    rules = ["read campus/v1/+/+/stored", "write campus/v1/+/+/status", "write campus/v1/+/+/telemetry/#"]
+    rules += ["read campus/v1/+/+/telemetry/#", "write campus/v1/+/+/stored"]
+    acl.write_text("".join(f"topic {rule}\n" for rule in rules))
+    acl.chmod(0o600)
+    server = make_mosquitto(extra=f"allow_anonymous true\nacl_file {acl}")
+    heard: list[bytes] = []
+    async with ingest(server), published(broker_of(server), on_command=heard.append) as (publisher, outbox, counters):
+        outbox.put(1)
+        await until(lambda: outbox.stored == [1])
+        publisher.reply({"refused": True})
+        await until(lambda: counters.get("publisher.replies_refused") == 1)
+        outbox.put(2)
+        await until(lambda: outbox.stored == [1, 2])
+        assert counters.get("publisher.connections") == 1
+
+
+async def test_replies_are_bounded_and_one_that_is_too_large_holds_nothing_back(make_mosquitto: MakeServer) -> None:
+    server = make_mosquitto(extra="allow_anonymous true\nmax_packet_size 1000")
+    async with aiomqtt.Client(server.host, server.port) as client:
+        await client.subscribe(REPLY, qos=1)
+        outbox = FakeOutbox()
+        nowhere = Broker(host="::1", port=1)
+        async with published(nowhere, outbox) as (publisher, _, counters):
+            for number in range(20):
+                publisher.reply({"n": number})
+            assert counters.get("publisher.replies_dropped") == 4
+        async with published(broker_of(server), on_command=lambda _: None) as (publisher, _, counters):
+            publisher.reply({"large": "x" * 2000})
+            publisher.reply({"n": 1})
+            message = await asyncio.wait_for(anext(aiter(client.messages)), 5)
+            assert json.loads(bytes(message.payload)) == {"n": 1}  # type: ignore[arg-type]
+            assert counters.get("publisher.replies_refused") == 1

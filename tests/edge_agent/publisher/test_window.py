@@ -133,6 +133,20 @@ def test_a_pause_holds_back_what_is_new_only() -> None:
     assert it.can_take(Flow.LIVE, 3 + MAX_PAUSE_S)
 
 
+def test_what_was_purged_is_not_sent_again_and_holds_nobody_up() -> None:
+    it, waiting = opened(live=3, backfill=1)
+    assert send_all(it, 1, waiting) == [1, 2, 3, 101]
+    it.disconnected()
+    it.connected(2)
+    assert send_all(it, 2, waiting) == [1]
+    it.forget({(EPOCH, 1), (EPOCH, 101), ("another", 2)})
+    assert send_all(it, 3, waiting) == [2], "the next is the probe"
+    it.forget({(EPOCH, 2), (EPOCH, 3)})
+    assert not it.in_flight
+    waiting[Flow.LIVE] = [7]
+    assert send_all(it, 4, waiting) == [7]
+
+
 def test_another_epoch_changes_nothing() -> None:
     it, waiting = opened(live=1)
     send_all(it, 0, waiting)
