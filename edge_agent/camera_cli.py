@@ -6,18 +6,22 @@ import asyncio
 import getpass
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from edge_agent.audit import AuditLog
 from edge_agent.cli_common import DEFAULT_CONFIG, EPILOG, EXIT_CONFIG, EXIT_FAILED, EXIT_UNAVAILABLE, ConfigOption
+from edge_agent.configuration import load_configuration
+from telemetry.counters import Counters
 from telemetry.errors import AuthError, ConfigError, DeviceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from edge_agent.catalogue import Device
-    from edge_agent.settings import LinkSettings
+    from edge_agent.settings import LinkSettings, Settings
 
 MAX_MINUTES: Final = 30
 MIN_REASON: Final = 5
@@ -44,10 +48,11 @@ def aim(
     if len(why.strip()) < MIN_REASON or minutes <= 0:
         raise typer.BadParameter(f"say why, in at least {MIN_REASON} letters, and for how long")
     device, link = named_camera(name, config)
+    settings = load_configuration(Path(config)).settings
     visit = {"who": who(), "why": why.strip(), "seconds": 60 * minutes, "port": port, "filled": filled}
     try:
         sound, reason = asyncio.run(
-            aim_camera(device.settings, link, device.options, visit=visit, announce=_announce, audit=print_event)
+            aim_camera(device.settings, link, device.options, visit=visit, announce=_announce, audit=auditing(settings))
         )
     except ConfigError as error:
         raise ended(EXIT_CONFIG, str(error)) from error
@@ -65,9 +70,18 @@ def who() -> str:
         return f"uid {os.getuid()}"
 
 
-def print_event(event: Mapping[str, object]) -> None:
-    """Write an audit event as a line of JSON to stderr, which journald or a file keeps."""
-    typer.echo(json.dumps(event, ensure_ascii=False), err=True)
+def auditing(settings: Settings) -> Callable[[Mapping[str, object]], None]:
+    """Return what writes an event into the gateway's audit log, and shows it. It raises OSError if it cannot."""
+    counters = Counters()
+    log = AuditLog(settings.privacy_dir, counters=counters)
+
+    def write(event: Mapping[str, object]) -> None:
+        log.append(str(event["event"]), {name: value for name, value in event.items() if name != "event"})
+        if counters.get("audit.unwritten"):
+            raise OSError("the audit log cannot be written: nobody may look without an entry in it")
+        typer.echo(json.dumps(event, ensure_ascii=False), err=True)
+
+    return write
 
 
 def _announce(url: str) -> None:
@@ -77,10 +91,6 @@ def _announce(url: str) -> None:
 
 def named_camera(name: str, config: os.PathLike[str]) -> tuple[Device, LinkSettings]:
     """Return the camera of that name and its link. Raises Exit, with the reason on stderr."""
-    from pathlib import Path  # noqa: PLC0415
-
-    from edge_agent.configuration import load_configuration  # noqa: PLC0415
-
     try:
         configuration = load_configuration(Path(config))
     except ConfigError as error:
