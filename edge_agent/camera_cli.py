@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from edge_agent.audit import AuditLog
 from edge_agent.cli_common import DEFAULT_CONFIG, EPILOG, EXIT_CONFIG, EXIT_FAILED, EXIT_UNAVAILABLE, ConfigOption
-from edge_agent.configuration import load_configuration
 from telemetry.counters import Counters
 from telemetry.errors import AuthError, ConfigError, DeviceUnavailable
 
@@ -43,6 +41,7 @@ def aim(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Show the empty room, on this machine only; the view closes at once when a person is detected."""
+    from edge_agent.configuration import load_configuration  # noqa: PLC0415 - needs the extra agent
     from edge_agent.registry import aim_camera  # noqa: PLC0415 - the other commands need no camera
 
     if len(why.strip()) < MIN_REASON or minutes <= 0:
@@ -72,6 +71,8 @@ def who() -> str:
 
 def auditing(settings: Settings) -> Callable[[Mapping[str, object]], None]:
     """Return what writes an event into the gateway's audit log, and shows it. It raises OSError if it cannot."""
+    from edge_agent.audit import AuditLog  # noqa: PLC0415
+
     counters = Counters()
     log = AuditLog(settings.privacy_dir, counters=counters)
 
@@ -91,6 +92,8 @@ def _announce(url: str) -> None:
 
 def named_camera(name: str, config: os.PathLike[str]) -> tuple[Device, LinkSettings]:
     """Return the camera of that name and its link. Raises Exit, with the reason on stderr."""
+    from edge_agent.configuration import load_configuration  # noqa: PLC0415
+
     try:
         configuration = load_configuration(Path(config))
     except ConfigError as error:
