@@ -13,9 +13,10 @@ PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 JOBS ?= 2
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+TORTURE_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help setup demo test test-long lint format bench lock schema servers clean
+.PHONY: help setup demo torture test test-long lint format bench lock schema servers clean
 
 help:  ## Show this text
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r target text; do \
@@ -38,6 +39,9 @@ setup: .venv/.project  ## Make .venv from the lock; quick when nothing changed
 
 demo: setup  ## Simulated school end to end, with the ledger's verdict (DEMO_ARGS=…)
 	$(BIN)/campus-sim demo $(DEMO_ARGS)
+
+torture: setup  ## Break every part again and again, from a seed, with a verdict (TORTURE_ARGS='--cycles 40 --seed 7')
+	$(BIN)/campus-sim torture $(TORTURE_ARGS)
 
 servers:  ## Install Debian's real servers for the tests, where that is allowed
 	@tools/servers.sh

@@ -144,7 +144,7 @@ def _one_port_twice(links: Iterable[LinkSettings]) -> list[Problem]:
             mend = "keep one of the two" if link.kind == "camera" else "put the devices of both on one link"
             # Without the query of an address: some cameras take a password there.
             what = f"{(port or '').partition('?')[0]} is already {owner}'s: a port is opened once"
-            key = {"serial": "path", "camera": "url"}.get(link.kind, "adapter")
+            key = "path" if link.path else {"camera": "url"}.get(link.kind, "adapter")
             problems.append(Problem(where=f"[[link]] {link.name}: {key}", what=what, mend=mend))
     return problems
 

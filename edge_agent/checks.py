@@ -14,6 +14,7 @@ from edge_agent.clock import Clock
 from edge_agent.configuration import open_documents
 from edge_agent.privacy import DocumentKind
 from edge_agent.privacy.standing import State
+from edge_agent.registry import camera_confinement
 from edge_agent.settings import DEFAULT_ADAPTER
 from telemetry.counters import Counters
 from telemetry.errors import Problem
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edge_agent.configuration import Configuration
-    from edge_agent.settings import Settings
+    from edge_agent.settings import LinkSettings, Settings
 
 CONNECT_S = 3.0
 ADAPTERS = Path("/sys/class/bluetooth")
@@ -127,6 +128,9 @@ def _camera_passwords(settings: Settings) -> Iterator[Problem]:
 def _cameras(settings: Settings) -> Iterator[Problem]:
     cameras = [link for link in settings.links if link.kind == "camera"]
     for link in cameras:
+        if link.is_local_camera:
+            yield from _local_camera(link)
+            continue
         parts = urlsplit(link.url or "")
         address = (parts.hostname or "", parts.port or _PORTS[parts.scheme])
         try:
@@ -136,12 +140,23 @@ def _cameras(settings: Settings) -> Iterator[Problem]:
             mend = "check the camera's power, its cable and the address"
             yield Problem(where=f"[[link]] {link.name}: url", what=what, mend=mend)
     if cameras:
+        yield from camera_confinement()
         yield Problem(
             where=f"[[link]] {', '.join(link.name for link in cameras)}",
             what="nothing but numbers leaves this gateway; what the camera itself keeps and sends is not in its hands",
             mend="switch off in each camera: cloud and P2P access, the microphone, recording to card and server; "
             "change its default password; see drivers/camera_people/README.md",
         )
+
+
+def _local_camera(link: LinkSettings) -> Iterator[Problem]:
+    path = link.path or ""
+    where = f"[[link]] {link.name}: path"
+    if not Path(path).exists():
+        yield Problem(where=where, what=f"{path} is not there", mend="plug the camera in: ls -l /dev/v4l/by-path")
+    elif not os.access(path, os.R_OK | (os.W_OK if link.capture == "v4l2" else 0)):
+        mend = "add the agent's user to the group video" if link.capture == "v4l2" else "mend its rights"
+        yield Problem(where=where, what=f"{path} may not be opened", mend=mend)
 
 
 def _people(configuration: Configuration) -> Iterator[Problem]:

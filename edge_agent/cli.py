@@ -11,45 +11,41 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from edge_agent.audit_page import app as audit_app
+from edge_agent.camera_trials import camera_app
+from edge_agent.cli_common import DEFAULT_CONFIG, EPILOG, EXIT_CONFIG, EXIT_FAILED, EXIT_UNAVAILABLE, ConfigOption
+from edge_agent.models_cli import models_app
 from edge_agent.officer import app as privacy_app
 from telemetry.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-EXIT_FAILED: Final = 1
-EXIT_UNAVAILABLE: Final = 69
-EXIT_CONFIG: Final = 78
 _LOOKUP: Final = "lookup"
 _LOOKUP_PATIENCE_S: Final = 0.3
 
-DEFAULT_CONFIG: Final = Path("/etc/campus-edge/agent.toml")
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The agent's TOML file.")]
-_EPILOG: Final = (
-    "Exit codes: 0 done, 1 a check failed, 2 wrong usage, 69 something is not available, 78 wrong settings."
-)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 app = typer.Typer(
     help="The campus-edge gateway agent.",
-    epilog=_EPILOG,
+    epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-buffer_app = typer.Typer(help="The durable buffer.", epilog=_EPILOG, no_args_is_help=True)
+buffer_app = typer.Typer(help="The durable buffer.", epilog=EPILOG, no_args_is_help=True)
 app.add_typer(buffer_app, name="buffer")
+app.add_typer(camera_app, name="camera")
+app.add_typer(models_app, name="models")
 app.add_typer(privacy_app, name="privacy")
 privacy_app.add_typer(audit_app, name="audit")
 
 
-@app.command(epilog=_EPILOG)
+@app.command(epilog=EPILOG)
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the agent until SIGTERM or SIGINT."""
     from edge_agent.agent import run_agent  # noqa: PLC0415 - `check` and `buffer` need no broker client
@@ -64,7 +60,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
         raise typer.Exit(EXIT_CONFIG) from error
 
 
-@app.command(epilog=_EPILOG)
+@app.command(epilog=EPILOG)
 def check(config: ConfigOption = DEFAULT_CONFIG, json_: JsonOption = False) -> None:
     """Name every problem of the configuration and of what surrounds the agent, each with its mend."""
     from edge_agent.checks import documents_in_words, surroundings  # noqa: PLC0415
@@ -94,7 +90,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json_: JsonOption = False) -> N
     raise typer.Exit(EXIT_CONFIG if problems else EXIT_FAILED if errors else 0)
 
 
-@buffer_app.command(epilog=_EPILOG)
+@buffer_app.command(epilog=EPILOG)
 def status(config: ConfigOption = DEFAULT_CONFIG, json_: JsonOption = False) -> None:
     """Show what waits in the buffer, and for how many hours there is room."""
     from edge_agent.buffer import read_status  # noqa: PLC0415

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_agent.settings import DEFAULT_ADAPTER
 from telemetry.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from edge_agent.settings import LinkSettings
+    from drivers.camera_people.options import Options
+    from drivers.links.camera import CameraLink
+    from edge_agent.settings import DeviceSettings, LinkSettings
     from telemetry.counters import Counters
     from telemetry.driver import DeviceContext, PollDriver, PushDriver, SharedLink
     from telemetry.profile import DeviceProfile
@@ -98,7 +102,91 @@ def _bluetooth(settings: LinkSettings, counters: Counters) -> SharedLink:
     return BluetoothLink(settings.name, counters, backend=backend, max_connections=settings.connections)
 
 
-def _camera(settings: LinkSettings, counters: Counters) -> SharedLink:
+def camera_confinement() -> list[Problem]:
+    """Return what a camera's worker would not be held to by this machine, as tried in a process that then ends."""
+    from drivers.camera_people.holding import unheld  # noqa: PLC0415 - only a gateway with cameras needs it
+
+    return unheld()
+
+
+async def aim_camera(
+    device: DeviceSettings,
+    settings: LinkSettings,
+    options: Mapping[str, bool | int | float | str],
+    *,
+    visit: Mapping[str, Any],
+    announce: Callable[[str], None],
+    audit: Callable[[Mapping[str, object]], None],
+) -> tuple[bool, str]:
+    """Serve an aiming view; return whether it ended as it should, and why. `visit`: drivers.camera_people.aim_session.
+
+    Raises ConfigError, DeviceUnavailable, AuthError, or OSError if the port is taken.
+    """
+    from drivers.camera_people.aim import End  # noqa: PLC0415 - only a gateway with cameras needs it
+    from drivers.camera_people.aim_session import Request, aim  # noqa: PLC0415
+    from telemetry.counters import Counters as Own  # noqa: PLC0415
+
+    parsed = _camera_options(options, f"device {device.name}: options")
+    request = Request(camera=device.name, room=device.room, **visit)
+    end = await aim(request, _camera(settings, Own()), parsed, announce=announce, audit=audit)
+    return end in {End.TIME, End.STOPPED}, str(end)
+
+
+async def check_camera(
+    device: DeviceSettings, settings: LinkSettings, options: Mapping[str, bool | int | float | str], *, looks: int
+) -> tuple[dict[str, Any], str | None]:
+    """Return what looks at a camera measured, and what is to be mended.
+
+    Raises ConfigError, DeviceUnavailable, AuthError, ProtocolError.
+    """
+    from drivers.camera_people.installation import check_installation  # noqa: PLC0415 - only this command needs it
+    from telemetry.counters import Counters as Own  # noqa: PLC0415
+
+    parsed = _camera_options(options, f"device {device.name}: options")
+    found = await check_installation(parsed, _camera(settings, Own()), looks=looks)
+    return asdict(found), found.problem
+
+
+async def evaluate_pictures(
+    folder: Path, table: Path | None, options: Mapping[str, bool | int | float | str]
+) -> dict[str, Any]:
+    """Return how well the folder's pictures are counted. Raises ConfigError, DeviceUnavailable, ProtocolError."""
+    from drivers.camera_people.evaluation import evaluate, read_job  # noqa: PLC0415 - only this command needs it
+
+    return await evaluate(read_job(folder, table), _camera_options(options, "options"))
+
+
+def known_models(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return name → the model's entry, with its `state` here; `folder` has those that were fetched."""
+    from drivers.camera_people.fetching import states  # noqa: PLC0415 - only these commands need it
+    from drivers.camera_people.model_files import MODELS  # noqa: PLC0415
+
+    found = states(folder)
+    return {name: asdict(model) | {"state": found[name]} for name, model in MODELS.items()}
+
+
+def fetch_model(name: str, folder: Path, url: str | None) -> tuple[Path | None, str | None]:
+    """Return where the model lies now, or what is wrong with what came. Raises DeviceUnavailable, OSError."""
+    from drivers.camera_people.fetching import fetch  # noqa: PLC0415
+    from drivers.camera_people.model_files import MODELS, WrongModel  # noqa: PLC0415
+
+    try:
+        return fetch(MODELS[name], folder, url=url), None
+    except WrongModel as error:
+        return None, str(error)
+
+
+def _camera_options(options: Mapping[str, bool | int | float | str], where: str) -> Options:
+    from drivers.camera_people.options import parse_options  # noqa: PLC0415
+
+    found: list[Problem] = []
+    parsed = parse_options(options, where, found)
+    if parsed is None:
+        raise ConfigError(found)
+    return parsed
+
+
+def _camera(settings: LinkSettings, counters: Counters) -> CameraLink:
     from drivers.links.camera import CameraLink  # noqa: PLC0415 - only a gateway with cameras needs it
 
     return CameraLink(
@@ -106,6 +194,7 @@ def _camera(settings: LinkSettings, counters: Counters) -> SharedLink:
         counters,
         url=settings.url or "",
         capture=settings.capture or "rtsp",
+        path=settings.path or "",
         username=settings.username or "",
         password_file=settings.password_file,
     )

@@ -121,7 +121,8 @@ class LinkSettings(_Section):
 
     Bluetooth: `adapter` of BlueZ, or `hci`: a controller without BlueZ, in Bumble's words, such as `tcp-client:…`;
     `connections`: how many devices it may be connected to at once.
-    Camera, one device's alone: `url`, `capture` (over http it must be said which), `username` and `password_file`.
+    Camera, one device's alone: `url`, `capture` (over http it must be said which), `username` and `password_file`; or
+    `path`, with `capture` "v4l2" for a device of this machine, or "file" for a picture or a video.
     """
 
     name: Name
@@ -135,7 +136,7 @@ class LinkSettings(_Section):
     hci: str | None = None
     connections: Annotated[int, Field(ge=1, le=9)] = 3
     url: str | None = None
-    capture: Literal["rtsp", "mjpeg", "snapshot"] | None = None
+    capture: Literal["rtsp", "mjpeg", "snapshot", "file", "v4l2"] | None = None
     username: str | None = None
     password_file: Path | None = None
 
@@ -144,12 +145,17 @@ class LinkSettings(_Section):
         """What only one link may open: a serial port, an adapter or a camera's stream."""
         if self.kind == "bluetooth":
             return self.hci or self.adapter or DEFAULT_ADAPTER
-        return self.url if self.kind == "camera" else self.path
+        return self.url or self.path
+
+    @property
+    def is_local_camera(self) -> bool:
+        """Whether it is a camera without a network: a device of this machine, or a file."""
+        return self.kind == "camera" and self.capture in {"file", "v4l2"}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         keys: dict[str, dict[str, object]] = {
-            "serial": {"path": self.path, "baudrate": self.baudrate},
+            "serial": {"path": None if self.is_local_camera else self.path, "baudrate": self.baudrate},
             "tcp": {"host": self.host, "port": self.port},
             "bluetooth": {"adapter": self.adapter, "hci": self.hci},
             "camera": {name: getattr(self, name) for name in ("url", "capture", "username", "password_file")},
@@ -164,9 +170,21 @@ class LinkSettings(_Section):
             raise ValueError('kind "tcp" needs host')
         if self.adapter is not None and self.hci is not None:
             raise ValueError("adapter and hci are two ways to one radio: keep one of them")
-        if self.kind == "camera":
+        if self.is_local_camera:
+            _check_local_camera(self)
+        elif self.kind == "camera":
             _check_camera(self)
         return self
+
+
+def _check_local_camera(link: LinkSettings) -> None:
+    """Raise ValueError unless the link names a file or device and nothing of a network."""
+    if link.path is None or not link.path.startswith("/"):
+        raise ValueError(f'capture "{link.capture}" needs path: the whole path of the file, or /dev/videoN')
+    if link.capture == "v4l2" and not link.path.startswith("/dev/"):
+        raise ValueError('capture "v4l2" needs a device, such as /dev/video0; a file has capture = "file"')
+    if link.url is not None or link.username is not None or link.password_file is not None:
+        raise ValueError(f'capture "{link.capture}" takes no url, username or password_file')
 
 
 def _check_camera(link: LinkSettings) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from simulators.faults import Faults
     from simulators.ledger import Journal
 
+COVERED: Final = "covered"
+"""In the journal: the scene itself hides everybody."""
 OFF: Final = "off"
 """In the journal's last line: the camera was told to stop."""
 _FAULTS: Final = (UNPLUG, HANG, STALL, GARBAGE, DARK)
@@ -160,6 +162,8 @@ class Camera:
     def _tell(self, ended: str | None = None) -> None:
         """Journal what can be seen from now on, if that is something else than before."""
         fault = ended or next((name for name in _FAULTS if self._faults.has(name)), None)
+        if fault is None and self._scene.covered:
+            fault = COVERED
         dark = self._faults.has(DARK)
         if (self._scene.n, dark, fault) == self._told:
             return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from skimage.data import astronaut
 
-from simulators.camera_scenes import HEIGHT, WIDTH
+from simulators.camera_scenes import HEIGHT, MOVES, WIDTH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +38,10 @@ _SHOULDERS: Final = ((222, 285), (128, 135))
 _EDGE: Final = 0.12
 """Width of a portrait's soft edge, in radii."""
 _NOISE: Final = 3.0
+_COVER: Final = 95.0
+"""Of what covers a lens, close before it: one grey."""
+_PACE: Final = (0, 1, 0, -1)
+"""A person who moves is so many reaches beside the seat."""
 
 
 class Studio:
@@ -50,32 +54,37 @@ class Studio:
         ellipses = [_ellipse(portrait.shape, centre, radii) for centre, radii in (_HEAD, _SHOULDERS)]
         self._mask = np.maximum(*ellipses)[_PORTRAIT][:, :, None]
         self._room = _room()
-        self._last: tuple[int, bool, Picture] | None = None
+        self._last: tuple[tuple[int, bool, int], Picture] | None = None
 
     def picture(self, scene: Scene, *, number: int, dark: bool = False) -> Picture:
         """Return picture `number` of the camera, which shows `scene`."""
-        if self._last is None or self._last[:2] != (scene.n, dark):
-            self._last = (scene.n, dark, self._rendered(scene, dark=dark))
+        step = number // _SWAY % MOVES if scene.moves else 0
+        if self._last is None or self._last[0] != (scene.n, dark, step):
+            self._last = ((scene.n, dark, step), self._rendered(scene, dark=dark, step=step))
         left, top = number % _SWAY, number // _SWAY % _SWAY
-        picture = self._last[2][top : top + HEIGHT, left : left + WIDTH].copy()
+        picture = self._last[1][top : top + HEIGHT, left : left + WIDTH].copy()
         stamp(picture, number)
         return picture
 
-    def _rendered(self, scene: Scene, *, dark: bool) -> Picture:
-        canvas = self._room.copy()
+    def _rendered(self, scene: Scene, *, dark: bool, step: int) -> Picture:
+        canvas = np.full_like(self._room, _COVER) if scene.covered else self._room.copy()
         for person in scene.people:
-            self._seat(canvas, person)
-        rng = np.random.default_rng(random.Random(f"{self._seed}/noise/{scene.n}").getrandbits(64))
+            self._seat(canvas, person, step)
+        noise = f"{self._seed}/noise/{scene.n}" + (f"/{step}" if step else "")
+        rng = np.random.default_rng(random.Random(noise).getrandbits(64))
+        canvas *= scene.light
         if dark:
             canvas *= DARKNESS
         canvas += rng.normal(0.0, _NOISE, canvas.shape).astype(np.float32)
         return np.clip(canvas.round(), 0, 255).astype(np.uint8)
 
-    def _seat(self, canvas: Numbers, person: Person) -> None:
+    def _seat(self, canvas: Numbers, person: Person, step: int) -> None:
         portrait, mask = _resized(self._portrait, person.side), _resized(self._mask, person.side)
         if person.mirrored:
             portrait, mask = portrait[:, ::-1], mask[:, ::-1]
-        place = canvas[person.y : person.y + person.side, person.x : person.x + person.side]
+        seen = round(person.side * (1 - person.hidden))
+        left = min(person.x + _PACE[step] * person.reach, canvas.shape[1] - person.side)
+        place = canvas[person.y : person.y + seen, left : left + person.side]
         lit = np.clip(portrait * person.brightness, 0, 255)
         rows, columns = place.shape[:2]
         place += mask[:rows, :columns] * (lit[:rows, :columns] - place)

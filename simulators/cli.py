@@ -6,12 +6,15 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
 
 from simulators.spec import CAMERA_URLS, KINDS, DeviceSpec, UnitSpec, default_units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UNAVAILABLE: Final = 69
 
@@ -190,9 +193,25 @@ def demo(context: typer.Context) -> None:
     """Hand all arguments to the demo, which has options of its own."""
     from simulators.demo.command import demo as command  # noqa: PLC0415 - it needs the extra `demo`
 
+    _hand_over(context, command)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    short_help="Break everything again and again, from a seed, with a verdict after each round.",
+)
+def torture(context: typer.Context) -> None:
+    """Hand all arguments to the torture, which has options of its own."""
+    from simulators.torture.command import torture as command  # noqa: PLC0415 - it needs the extra `demo`
+
+    _hand_over(context, command)
+
+
+def _hand_over(context: typer.Context, command: Callable[..., None]) -> None:
     inner = typer.Typer(add_completion=False)
     inner.command(epilog=_DEMO_EPILOG)(command)
-    inner(args=context.args, prog_name="campus-sim demo")
+    inner(args=context.args, prog_name=f"campus-sim {context.info_name}")
 
 
 def main() -> None:

@@ -23,6 +23,10 @@ class Reason(StrEnum):
     WARMING_UP = "warming_up"
     DARK = "dark"
     """A camera saw too little light to tell what is there."""
+    COVERED = "covered"
+    """Something lies before a camera's lens."""
+    OUTSIDE_HOURS = "outside_hours"
+    """Nobody looked: the device's timetable says not to."""
 
 
 class Quality(StrEnum):

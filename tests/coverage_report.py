@@ -19,6 +19,7 @@ PACKAGES = {
     "victoria-metrics": "victoria-metrics",
     "chromium": "chromium",
     "systemd-analyze": "systemd",
+    "strace": "strace",
 }
 """Program → Debian package; tools/servers.sh installs them."""
 _MISSING = "server missing: "

@@ -81,6 +81,8 @@ REASON_WORDS: Final[Mapping[str, Words]] = {
     "sensor_fault": _w("传感器故障", "the sensor reports a fault"),
     "warming_up": _w("传感器预热中", "the sensor is warming up"),
     "dark": _w("画面太暗，无法计数", "too dark to count"),
+    "covered": _w("镜头被遮挡，无法计数", "the lens is covered"),
+    "outside_hours": _w("不在启用时段内", "outside its hours"),
 }
 
 CLASS_NAMES: Final[Mapping[str, Words]] = {

@@ -9,6 +9,10 @@ from typing import Final
 
 LENGTH: Final = struct.Struct("<I")
 MAX_BYTES: Final = 16_384
+FILE: Final = "file"
+V4L2: Final = "v4l2"
+LOCAL: Final = frozenset({FILE, V4L2})
+"""Ways to get pictures that need no network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,18 +20,33 @@ class Assignment:
     """One camera and how to look at it. Neither a command line nor the environment ever holds it."""
 
     url: str
-    """Without credentials."""
+    """Without credentials; empty for a local camera."""
     capture: str
-    """`rtsp`, `mjpeg` or `snapshot`."""
+    """`rtsp`, `mjpeg`, `snapshot`, `file` or `v4l2`."""
+    path: str = ""
+    """A local camera's file or device."""
     username: str = ""
     password: str = field(default="", repr=False)
-    model: str = "centerface"
+    method: str = "faces_and_people"
+    """`faces`, or `faces_and_people`: with the people detector, for those who show no face."""
     input_width: int = 640
     """Wider pictures are made smaller to this, px."""
-    threshold: float = 0.5
+    threshold: float = 0.35
+    """How sure the face detector must be."""
+    people_threshold: float = 0.5
+    """How sure the people detector must be."""
+    masks: str = ""
+    """Regions (`regions.py`) that are blackened before anything is looked at."""
+    zones: str = ""
+    """Regions in which people are counted; everywhere without any."""
+    median_of: int = 1
+    measure: bool = False
+    """Tell how wide the faces are, for the check at installation."""
     dark_below: float = 0.06
     stalled_s: float = 3.0
     """No new picture for so long: the connection is given up and opened again."""
+    memory_mb: int = 0
+    """The worker may not take more memory of its own than this; 0: no cap."""
 
 
 def pack(assignment: Assignment) -> bytes:

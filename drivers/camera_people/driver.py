@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Self
 
-from drivers.camera_people.assignment import Assignment, pack
+from drivers.camera_people.assignment import pack
+from drivers.camera_people.hours import parse_hours, within
 from drivers.camera_people.keeper import Keeper
-from drivers.camera_people.options import LIGHT, PEOPLE, option_problems, parse_options
+from drivers.camera_people.options import LIGHT, PEOPLE, assignment_of, option_problems, parse_options
+from drivers.camera_people.process import FIRST_WAIT_MS
 from drivers.camera_people.record import SEEN, Record, State, decode
 from drivers.camera_people.recording import Recorder
 from telemetry.errors import AuthError, ConfigError, DeviceUnavailable, Problem, ProtocolError
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
     from telemetry.driver import DeviceContext
     from telemetry.profile import DeviceProfile
 
-FIRST_WAIT_MS: Final = 3000
-"""How long the first picture may take, with the connection."""
 FIRST_S: Final = 8.0
 WAIT_SHARE: Final = 0.6
 """Share of a reading's deadline that is spent waiting for a new picture; the rest is for counting."""
@@ -50,6 +51,7 @@ class CameraPeopleDriver:
         self._link = link
         self._options = options
         self._silent_s = silent_s
+        self._hours = parse_hours(options.only_in_lessons)
         self._points = {point.name for point in context.profile.points}
         self._recorder = (
             Recorder(
@@ -72,20 +74,14 @@ class CameraPeopleDriver:
         return self._keeper.pid if self._keeper else None
 
     async def __aenter__(self) -> Self:
-        """Start the worker and wait for its first word. Raises AuthError if the password cannot be read."""
-        login = self._link.login()
-        assignment = Assignment(
-            url=self._link.url,
-            capture=self._link.capture,
-            username=login.username,
-            password=login.password,
-            input_width=self._options.input_width,
-            threshold=self._options.threshold,
-            dark_below=self._options.dark_below,
-            stalled_s=self._options.stalled_s,
-        )
+        """Start the worker, in its hours, and wait for its first word. Raises AuthError without a readable password."""
+        if self._in_hours():
+            await self._start()
+        return self
+
+    async def _start(self) -> None:
         self._keeper = Keeper(
-            pack(assignment),
+            pack(assignment_of(self._options, self._link)),
             device=self._context.device,
             counters=self._context.counters,
             silent_s=self._silent_s,
@@ -98,7 +94,6 @@ class CameraPeopleDriver:
         except BaseException:
             await self._stop()
             raise
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -111,7 +106,14 @@ class CameraPeopleDriver:
 
         Raises DeviceUnavailable (with its reason), ProtocolError for what is no picture, AuthError for a refused login.
         """
-        assert self._keeper is not None, "opened first"  # noqa: S101
+        if not self._in_hours():
+            # Nobody looks, and no connection is open: the camera's own lamp goes out.
+            await self._stop()
+            bad = dict.fromkeys(sorted(self._points), Reason.OUTSIDE_HOURS)
+            return Sample(device=self._context.device, acquired_at_ns=self._context.now_ns(), bad=bad)
+        if self._keeper is None:
+            await self._start()
+        assert self._keeper is not None, "just started"  # noqa: S101
         if self._keeping is not None and self._keeping.done():
             # A fault of the keeper's is told, and costs one reading.
             ended, self._keeping = self._keeping, self._keep(self._keeper)
@@ -196,12 +198,21 @@ class CameraPeopleDriver:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
             self._keeping = None
+        self._keeper, self._first, self._before = None, None, None
+
+    def _in_hours(self) -> bool:
+        return within(self._hours, datetime.fromtimestamp(self._context.now_ns() / 1e9).astimezone())
 
     def _add(self, what: str, amount: int = 1) -> None:
         self._context.counters.add(f"device.{self._context.device}.{what}", amount)
 
 
-_BAD: Final = {State.DARK: Reason.DARK, State.MODEL_FAULT: Reason.SENSOR_FAULT}
+_BAD: Final = {
+    State.DARK: Reason.DARK,
+    State.COVERED: Reason.COVERED,
+    State.SETTLING: Reason.WARMING_UP,
+    State.MODEL_FAULT: Reason.SENSOR_FAULT,
+}
 """States in which the camera works, and the picture tells nothing about people."""
 
 

@@ -6,14 +6,18 @@ import signal
 from typing import Final
 
 MODEL: Final = 65
+SOURCE: Final = 66
 FAULT: Final = 70
+MEMORY: Final = 71
 LIBRARY: Final = 69
 STUCK: Final = 75
 _SAID: Final = {
     0: "ended, since it was told to",
     MODEL: "the model's file is not the known one: install the package again",
     LIBRARY: "a library is missing: pip install 'campus-edge[camera]'",
+    SOURCE: "cannot open the camera's file or device: check that it is there, and who may read it",
     FAULT: "ended by a fault of its own",
+    MEMORY: "wanted more memory than option memory_mb lets it have",
     STUCK: "gave up a connection that hung",
 }
 NEEDS_A_PERSON: Final = frozenset({MODEL, LIBRARY})

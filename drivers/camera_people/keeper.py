@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from drivers.camera_people.exits import NEEDS_A_PERSON, said
+from drivers.camera_people.measures import EXPECTED, Measure, words
 from drivers.camera_people.process import Worker
 from telemetry.errors import DeviceUnavailable
 from telemetry.sample import Reason
@@ -83,7 +84,10 @@ class Keeper:
                 await self._up.wait()
                 worker = self._worker
                 if worker is not None:
-                    return await worker.answer(wait_ms=wait_ms)
+                    data = await worker.answer(wait_ms=wait_ms)
+                    if worker.answers == 1 and worker.granted is not None:
+                        self._tell(worker.granted)
+                    return data
         except TimeoutError:
             if worker is not None:
                 self._judge(worker)
@@ -95,6 +99,16 @@ class Keeper:
         """End the worker, which said what no sound one says."""
         if self._worker is not None:
             self._worker.kill()
+
+    def _tell(self, granted: Measure) -> None:
+        """Say once for each worker what holds it, to the log and, by counters, to health."""
+        for measure in granted:
+            self._add(f"confined.{measure.word}")
+        _LOG.info("device %s: the camera's worker is held by: %s", self._device, ", ".join(words(granted)))
+        if lacking := EXPECTED & ~granted:
+            self._add("unconfined")
+            what = "device %s: the camera's worker is not held by: %s; docs/camera.md says what it takes"
+            _LOG.warning(what, self._device, ", ".join(words(lacking)))
 
     def _judge(self, worker: Worker) -> None:
         if worker.silent_s >= (self._silent_s if worker.answers else max(STARTING_S, self._silent_s)):

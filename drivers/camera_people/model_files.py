@@ -1,13 +1,15 @@
-"""The models that may be used, each with the sum of its file: another file is not loaded."""
+"""The models that may be used, from `models/models.toml`, each with the sum of its file: another file is not loaded."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 FOLDER: Final = Path(__file__).parent / "models"
+SCHEMA: Final = "campus.models/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,32 +18,53 @@ class ModelFile:
 
     file: str
     sha256: str
+    role: str = ""
+    bytes: int = 0
+    source: str = ""
+    licence: str = ""
+    trained_on: str = ""
+    input: str = ""
+    companion: str = ""
+    """Name of a file that it does not work without."""
+    url: str = ""
+    """Where it can be had; it is not shipped."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Use → how sure it must be."""
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """Where it lies, if it is shipped."""
         return FOLDER / self.file
-
-
-MODELS: Final[dict[str, ModelFile]] = {
-    "centerface": ModelFile(
-        file="centerface_dyn_w16.onnx",
-        sha256="a7d171fd83b34eea9ed313d69dd1aeb459d55cb48e67d2829604a1e188ccd0f3",
-    ),
-}
 
 
 class WrongModel(Exception):
     """The file is missing, or is not the one that was tested: nothing may be counted with it."""
 
 
-def read_model(model: ModelFile) -> bytes:
-    """Return the model's bytes. Raises WrongModel unless they are exactly the known ones."""
+def parse_models(text: str) -> dict[str, ModelFile]:
+    """Return name → model. Raises ValueError or TypeError for a file that is none of ours."""
+    tables = tomllib.loads(text)
+    if tables.pop("schema", None) != SCHEMA:
+        raise ValueError(f'the schema is not "{SCHEMA}"')
+    return {name: ModelFile(**table) for name, table in tables.items()}
+
+
+MODELS: Final = parse_models((FOLDER / "models.toml").read_text(encoding="utf-8"))
+
+
+def read_model(model: ModelFile, folder: Path | None = None) -> bytes:
+    """Return the model's bytes, as shipped or from `folder`. Raises WrongModel unless they are the known ones."""
+    path = model.path if folder is None else folder / model.file
     try:
-        data = model.path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
-        raise WrongModel(f"{model.path}: {error.strerror}") from error
+        raise WrongModel(f"{path}: {error.strerror}") from error
+    check_sum(model, data, str(path))
+    return data
+
+
+def check_sum(model: ModelFile, data: bytes, where: str) -> None:
+    """Raise WrongModel unless `data` is the model."""
     found = hashlib.sha256(data).hexdigest()
     if found != model.sha256:
-        raise WrongModel(f"{model.path}: its sha256 is {found[:12]}…, not {model.sha256[:12]}…")
-    return data
+        raise WrongModel(f"{where}: its sha256 is {found[:12]}…, not {model.sha256[:12]}…")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from drivers.camera_people.exits import said
+from drivers.camera_people.measures import GREETING_SIZE, Measure, decode_greeting
 from drivers.camera_people.record import REQUEST, SIZE
-from telemetry.errors import DeviceUnavailable
+from telemetry.errors import DeviceUnavailable, ProtocolError
 from telemetry.sample import Reason
 
 if TYPE_CHECKING:
@@ -22,8 +23,39 @@ if TYPE_CHECKING:
 MODULE: Final = "drivers.camera_people.worker"
 ROOT: Final = Path(__file__).parents[2]
 STOP_S: Final = 0.5
+FIRST_WAIT_MS: Final = 3000
+"""How long the first picture may take, with the connection."""
 # What a library may need to be found and to run; nothing of the agent's own, which may hold secrets.
 KEPT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE")
+
+
+def environment() -> dict[str, str]:
+    """Return what a worker gets of the agent's environment."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    # Without a home, a library would ask the system's user database for one, by a socket.
+    return kept | {"PYTHONPATH": str(ROOT), "HOME": "/nonexistent"}
+
+
+async def launch(module: str, *arguments: str) -> tuple[Process, asyncio.StreamReader, asyncio.StreamWriter]:
+    """Start `module` with the number of its socket, and return it with our end. Raises OSError."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=1024)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-s", "-P", "-m", module, str(theirs.fileno()), *arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=environment(),
+            )
+        except BaseException:
+            writer.close()
+            raise
+    return process, reader, writer
 
 
 class Worker:
@@ -36,29 +68,15 @@ class Worker:
         self._asked_s: float | None = None
         self.started_s = time.monotonic()
         self.answers = 0
+        self.granted: Measure | None = None
+        """What it has given up; known with its first answer."""
 
     @classmethod
     async def start(cls, assignment: bytes) -> Self:
         """Return a new worker, told what to do. Raises OSError if it cannot be started."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            ours.setblocking(False)
-            reader, writer = await asyncio.open_connection(sock=ours, limit=1024)
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    *("-s", "-P", "-m", MODULE, str(theirs.fileno())),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    env={name: os.environ[name] for name in KEPT if name in os.environ} | {"PYTHONPATH": str(ROOT)},
-                )
-            except BaseException:
-                writer.close()
-                raise
-        writer.write(assignment)
-        return cls(process, reader, writer)
+        worker = cls(*await launch(MODULE))
+        worker._writer.write(assignment)
+        return worker
 
     @property
     def pid(self) -> int:
@@ -74,9 +92,15 @@ class Worker:
         """Return the next record's bytes; the caller sets the deadline. Raises DeviceUnavailable without a worker."""
         try:
             if self._asked_s is None:
-                self._writer.write(REQUEST.pack(wait_ms))
+                # A new worker has to connect first: that it waits is no news, and its silence tells as much.
+                self._writer.write(REQUEST.pack(wait_ms if self.answers else max(wait_ms, FIRST_WAIT_MS)))
                 self._asked_s = time.monotonic()
+            if self.granted is None:
+                self.granted = decode_greeting(await self._reader.readexactly(GREETING_SIZE))
             data = await self._reader.readexactly(SIZE)
+        except ProtocolError as error:
+            self.kill()
+            raise DeviceUnavailable(f"the camera's worker sent {error}", reason=Reason.SENSOR_FAULT) from None
         except (OSError, asyncio.IncompleteReadError):
             raise DeviceUnavailable("the camera's worker is gone", reason=Reason.SENSOR_FAULT) from None
         self._asked_s = None

@@ -1,4 +1,4 @@
-"""What the worker tells the agent, pure: 48 bytes of numbers. There is no field that could hold a picture.
+"""What the worker tells the agent, pure: 56 bytes of numbers. There is no field that could hold a picture.
 
 Layout: README.md beside this file. Both ends use this module; the demo's verdict reads the bytes by itself.
 """
@@ -14,14 +14,16 @@ from typing import Final
 from telemetry.crowd import FEW
 from telemetry.errors import ProtocolError
 
-VERSION: Final = 1
-_BODY: Final = struct.Struct("<HHIHHHHQIIIII")
+VERSION: Final = 2
+_BODY: Final = struct.Struct("<HHIHHHHQIIIIIHHHH")
 _SUM: Final = struct.Struct("<I")
 SIZE: Final = _BODY.size + _SUM.size
 NOTHING: Final = 0xFFFF
-"""In `people` and `brightness`: not known."""
+"""In `people`, `brightness`, `motion` and the faces' widths: not known."""
 MAX_PEOPLE: Final = 1000
 FULL_BRIGHTNESS: Final = 10_000
+MAX_WIDTH: Final = 8192
+MAX_LOOKS: Final = 99
 
 REQUEST: Final = struct.Struct("<H")
 """What the agent asks with: how many milliseconds the worker may wait for a new picture."""
@@ -44,9 +46,13 @@ class State(IntEnum):
     """The model gave something that is no number."""
     WAITING = 8
     """Connecting, or waiting for the next picture of a slow camera."""
+    COVERED = 9
+    """Something covers the lens: the picture is one even surface."""
+    SETTLING = 10
+    """Too few pictures so far for the median that is asked for."""
 
 
-SEEN: Final = frozenset({State.COUNTED, State.DARK, State.MODEL_FAULT})
+SEEN: Final = frozenset({State.COUNTED, State.DARK, State.MODEL_FAULT, State.COVERED, State.SETTLING})
 """States that are about a picture: its brightness, size and time are known."""
 
 
@@ -74,7 +80,14 @@ class Record:
     reopened: int = 0
     """How often the connection was opened again."""
     inference_us: int = 0
-    """How long the model took for this picture, µs."""
+    """How long the models took for this picture, µs."""
+    motion: float | None = None
+    """Mean difference from the picture before, 0 to 1; none for a first one."""
+    narrowest_px: int | None = None
+    """Width of the narrowest and widest face in px of the network's input; only if the assignment asks for it."""
+    widest_px: int | None = None
+    looks: int = 0
+    """How many pictures the number of people stands on: 1 without a median; 0 unless counted."""
 
 
 def encode(record: Record) -> bytes:
@@ -93,6 +106,10 @@ def encode(record: Record) -> bytes:
         _u32(record.undecodable),
         _u32(record.reopened),
         min(record.inference_us, 0xFFFFFFFF),
+        NOTHING if record.motion is None else round(record.motion * FULL_BRIGHTNESS),
+        NOTHING if record.narrowest_px is None else min(record.narrowest_px, MAX_WIDTH),
+        NOTHING if record.widest_px is None else min(record.widest_px, MAX_WIDTH),
+        min(record.looks, MAX_LOOKS),
     )
     return body + _SUM.pack(zlib.crc32(body))
 
@@ -117,7 +134,8 @@ def decode(data: bytes) -> Record:
         raise ProtocolError(f"a record of state {state.name} that says brightness {brightness}")
     if seen is not (width > 0 and height > 0 and captured_ns > 0):
         raise ProtocolError(f"a record of state {state.name} with a picture of {width}x{height} px at {captured_ns}")
-    frames, skipped, undecodable, reopened, inference_us = counts
+    frames, skipped, undecodable, reopened, inference_us, motion, narrowest, widest, looks = counts
+    _check_measured(state, motion=motion, narrowest=narrowest, widest=widest, looks=looks)
     return Record(
         state=state,
         sequence=sequence,
@@ -131,7 +149,23 @@ def decode(data: bytes) -> Record:
         undecodable=undecodable,
         reopened=reopened,
         inference_us=inference_us,
+        motion=None if motion == NOTHING else motion / FULL_BRIGHTNESS,
+        narrowest_px=None if narrowest == NOTHING else narrowest,
+        widest_px=None if widest == NOTHING else widest,
+        looks=looks,
     )
+
+
+def _check_measured(state: State, *, motion: int, narrowest: int, widest: int, looks: int) -> None:
+    """Raise ProtocolError unless the numbers fit the state."""
+    counted = state is State.COUNTED
+    if motion != NOTHING and not (state in SEEN and motion <= FULL_BRIGHTNESS):
+        raise ProtocolError(f"a record of state {state.name} that says motion {motion}")
+    measured = narrowest != NOTHING
+    if measured is not (widest != NOTHING) or (measured and not (counted and narrowest <= widest <= MAX_WIDTH)):
+        raise ProtocolError(f"a record of state {state.name} that says faces of {narrowest} to {widest} px")
+    if looks > MAX_LOOKS or (looks > 0) is not counted:
+        raise ProtocolError(f"a record of state {state.name} that stands on {looks} pictures")
 
 
 def _u32(count: int) -> int:

@@ -32,6 +32,7 @@ class CameraLink:
         *,
         url: str,
         capture: str,
+        path: str = "",
         username: str = "",
         password_file: Path | None = None,
     ) -> None:
@@ -40,7 +41,9 @@ class CameraLink:
         self.url = url
         """Without credentials."""
         self.capture = capture
-        """`rtsp`, `mjpeg` or `snapshot`."""
+        """`rtsp`, `mjpeg`, `snapshot`, `file` or `v4l2`."""
+        self.path = path
+        """A local camera's file or device; it has no address."""
         self.in_use = False
         self._username = username
         self._password_file = password_file

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from drivers.rdm6300.frame import FrameDecoder
+from drivers.rdm6300.lapses import Lapses
 from drivers.rdm6300.presence import Presences
 from telemetry.errors import ConfigError, Problem
 from telemetry.profile import FORBID, Number
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from drivers.links import Link
+    from drivers.rdm6300.presence import Arrival
     from telemetry.driver import DeviceContext
     from telemetry.profile import DeviceProfile
 
@@ -60,28 +62,38 @@ class Rdm6300Driver:
     async def samples(self) -> AsyncIterator[Sample]:
         """Yield one Sample per arrival of a card. Raises DeviceUnavailable when the port is lost."""
         decoder = FrameDecoder()
+        gap_s = self._options.gap_s
         async with self._link.turn() as port:
-            presences = Presences(
-                confirm_frames=self._options.confirm_frames, gap_s=self._options.gap_s, opened_s=time.monotonic()
-            )
-            while True:
-                # All sightings first, by the time at which each came: whoever takes a sample may be slow, which
-                # must not look like a card that left and came back.
-                pieces = await port.receive_pieces()
-                behind_ns = self._context.now_ns() - int(time.monotonic() * 1e9)
-                seen = [(card, came) for came, data in pieces for card in decoder.feed(data)]
-                sightings = (
-                    presences.sighting(card, now_s=came, now_ns=int(came * 1e9) + behind_ns) for card, came in seen
+            # A process that was frozen for longer than the gap must not take the rest of a tap for another one.
+            with Lapses(tick_s=gap_s / 4, least_s=gap_s / 2) as lapses:
+                opened_s = time.monotonic()
+                presences = Presences(
+                    confirm_frames=self._options.confirm_frames, gap_s=gap_s, opened_s=lapses.without(opened_s)
                 )
-                for arrival in [arrival for arrival in sightings if arrival is not None]:
-                    yield Sample(
-                        device=self._context.device,
-                        acquired_at_ns=arrival.first_ns,
-                        values={POINT: True},
-                        subject=Subject(kind="card", identifier=arrival.card),
-                        resumed=arrival.resumed,
-                    )
-                self._count(decoder, presences)
+                while True:
+                    # All sightings first, by the time at which each came: whoever takes a sample may be slow, which
+                    # must not look like a card that left and came back.
+                    pieces = await port.receive_pieces()
+                    for arrival in self._arrivals(pieces, decoder, presences, lapses):
+                        yield Sample(
+                            device=self._context.device,
+                            acquired_at_ns=arrival.first_ns,
+                            values={POINT: True},
+                            subject=Subject(kind="card", identifier=arrival.card),
+                            resumed=arrival.resumed,
+                        )
+                    self._count(decoder, presences)
+
+    def _arrivals(
+        self, pieces: list[tuple[float, bytes]], decoder: FrameDecoder, presences: Presences, lapses: Lapses
+    ) -> list[Arrival]:
+        behind_ns = self._context.now_ns() - int(time.monotonic() * 1e9)
+        sightings = (
+            presences.sighting(card, now_s=lapses.without(came), now_ns=int(came * 1e9) + behind_ns)
+            for came, data in pieces
+            for card in decoder.feed(data)
+        )
+        return [arrival for arrival in sightings if arrival is not None]
 
     def _count(self, decoder: FrameDecoder, presences: Presences) -> None:
         prefix = f"device.{self._context.device}"

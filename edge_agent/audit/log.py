@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import time
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 FILE_NAME: Final = "audit.jsonl"
+LOCK_NAME: Final = "lock"
 MAX_FILE_BYTES: Final = 1_000_000
 KEPT_FILES: Final = 20
 """Older ones are let go: some hundred thousand entries, years of a gateway's life."""
@@ -27,7 +29,9 @@ SHOWN: Final = 8
 
 
 class AuditLog:
-    """One gateway's chain. `append` takes milliseconds: what is audited is rare.
+    """One gateway's chain, for several processes: each entry continues what the file ends with when it is written.
+
+    `append` takes milliseconds: what is audited is rare.
 
     No handle, no identifier: details are numbers, reasons, serials and hashes of documents.
     """
@@ -38,7 +42,11 @@ class AuditLog:
         self._now_ns = now_ns
         self._recent: deque[Entry] = deque(maxlen=SHOWN)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._head, torn = _resume(self._file, _older(folder))
+        self._stamp: tuple[int, int] | None = None
+        with self._alone():
+            self._head, torn = _resume(self._file, _older(folder))
+            with contextlib.suppress(OSError):
+                self._stamp = _stamp(self._file.stat())
         if torn:
             # A power cut tears the line being written; the chain goes on, and says so.
             self.append("resumed", {"torn_bytes": torn})
@@ -49,24 +57,29 @@ class AuditLog:
 
     @property
     def head(self) -> Head:
-        """The newest entry."""
+        """The newest entry, whoever wrote it."""
+        self._follow()
         return self._head
 
     def document(self) -> dict[str, Any]:
         """Return what health tells the cloud: the head, and the digests of the last entries up to it."""
+        self._follow()
         return {"n": self._head.n, "hash": self._head.hash, "digests": [entry.digest for entry in self._recent]}
 
     def append(self, event: str, detail: Mapping[str, Any]) -> None:
         """Add one entry, durable when this returns; a disk that takes nothing is counted and logged, never raised."""
-        line, entry = make(prev=self._head, at_ns=self._now_ns(), event=event, detail=detail)
         try:
-            rotated = self._rotate()
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                _write(descriptor, line)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with self._alone():
+                self._follow()
+                rotated = self._rotate()
+                line, entry = make(prev=self._head, at_ns=self._now_ns(), event=event, detail=detail)
+                descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                try:
+                    _write(descriptor, line)
+                    os.fsync(descriptor)
+                    self._stamp = _stamp(os.fstat(descriptor))
+                finally:
+                    os.close(descriptor)
         except OSError as error:
             self._counters.add("audit.unwritten")
             _LOG.error("the audit log cannot be written (%s): entry %r is not in it", error, event)
@@ -76,6 +89,32 @@ class AuditLog:
         self._recent.append(entry)
         if rotated:
             self._let_go()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from writing meanwhile. Raises OSError."""
+        descriptor = os.open(self._folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _follow(self) -> None:
+        """Take over what another process has written since; the file stays as it is."""
+        try:
+            stamp = _stamp(self._file.stat())
+        except OSError:
+            return
+        if stamp == self._stamp:
+            return
+        known = self._head.n
+        with contextlib.suppress(OSError):
+            new = [entry for line in lines(self._folder) if (entry := read(line)) is not None and entry.n > known]
+            self._recent.extend(new)
+            if new:
+                self._head = Head(n=new[-1].n, hash=new[-1].hash)
+            self._stamp = stamp
 
     def _rotate(self) -> bool:
         if not self._file.exists() or self._file.stat().st_size < MAX_FILE_BYTES:
@@ -98,6 +137,10 @@ def lines(folder: Path) -> Iterator[bytes]:
     for file in (*_older(folder), folder / FILE_NAME):
         with contextlib.suppress(FileNotFoundError):
             yield from file.read_bytes().splitlines()
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int]:
+    return found.st_ino, found.st_size
 
 
 def _older(folder: Path) -> list[Path]:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 PEOPLE: Final = "people"
 LIGHT: Final = "light"
-_SIZE: Final = 48
-_VERSION: Final = 1
+_SIZE: Final = 56
+_VERSION: Final = 2
 _COUNTED: Final = 1
-_WITH_PICTURE: Final = {1: None, 2: "dark", 7: "sensor_fault"}
+_WITH_PICTURE: Final = {1: None, 2: "dark", 7: "sensor_fault", 9: "covered", 10: "warming_up"}
 """State → why the picture tells nothing about people."""
 _WITHOUT: Final = {3: "stale", 4: "decode", 5: "timeout", 6: "refused", 8: "timeout"}
 _UNKNOWN: Final = 0xFFFF
@@ -42,7 +42,7 @@ def _look(line: dict[str, object], *, device: str, room: str) -> Look:
 
 def decode(data: bytes) -> tuple[dict[str, float], dict[str, str], bool]:
     """Return (values, reasons, whether there was a picture). Raises ProtocolError."""
-    if len(data) != _SIZE or zlib.crc32(data[:44]) != struct.unpack_from("<I", data, 44)[0]:
+    if len(data) != _SIZE or zlib.crc32(data[:52]) != struct.unpack_from("<I", data, 52)[0]:
         raise ProtocolError("no record: its length or sum is wrong")
     version, state = struct.unpack_from("<HH", data, 0)
     people, brightness = struct.unpack_from("<HH", data, 8)

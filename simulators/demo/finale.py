@@ -38,7 +38,7 @@ class Finale:
         """Return the report."""
         demo = self._demo
         seconds = time.monotonic() - demo.began
-        harmed = bool(demo.downs) or demo.proxy is not None
+        harmed = bool(demo.downs) or demo.proxy is not None or demo.ingest_proxy is not None
         devices = [name for name in demo.processes if name.startswith("device:")]
         await asyncio.gather(*(demo.stop(name) for name in devices))
         await self._drain(DRAIN_AFTER_OUTAGE_S if harmed else DRAIN_S)
@@ -134,7 +134,7 @@ class Finale:
                 for name, usage in ((process.name, process.usage), (f"{process.name}'s helpers", process.helpers))
                 if usage.peak_rss_mb
             },
-            outages=[f"{down.name} {'killed' if down.killed else 'stopped'}" for down in demo.downs if down.until_ns],
+            outages=[f"{down.name} {down.how}" for down in demo.downs if down.until_ns],
             store=redacted(options.store_url),
             mqtt=options.mqtt or "embedded",
             site=demo.site.name,
@@ -143,7 +143,7 @@ class Finale:
         )
 
     def _withheld_by_agent(self) -> dict[str, int] | None:
-        """Return the agent's own counters; none if it was restarted, as they start at zero then."""
+        """Return the agent's own counters; none if it was restarted (from zero then) or frozen (it may hear late)."""
         demo = self._demo
         if any(down.name == "agent" and down.until_ns for down in demo.downs) or not demo.tap.health:
             return None

@@ -39,6 +39,8 @@ class DemoOptions:
     protocol: str = "auto"
     proxy: bool = False
     """Put a proxy between agent and broker even without sabotage, to pause and cut the network."""
+    ingest_proxy: bool = False
+    """The same between ingest and broker."""
     store_files: tuple[Path, ...] = ()
     """Where a store of another process keeps its files, if they can be read: the leak scan looks into them."""
     unobserved_share: float = 0.1

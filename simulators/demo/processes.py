@@ -171,6 +171,16 @@ class Process:
         if self.popen is not None:
             await self._ended.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP it and its helpers: they are there and do nothing, until `thaw`."""
+        if self.running:
+            self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        if self.running:
+            self._signal(signal.SIGCONT)
+
     def kill_now(self) -> None:
         """Kill -9 without waiting: for the way out, when nothing else may go wrong."""
         if self.running:

@@ -1,6 +1,7 @@
-"""A TCP proxy in front of the broker: passes on, rewrites what clients publish, pauses, cuts.
+"""A TCP proxy in front of the broker: passes on, rewrites what clients publish, pauses, slows, cuts.
 
-Pausing is what a half-open network looks like (connected, but nothing arrives); cutting is a reset of every connection.
+Pausing is a network that stalls (connected, but nothing arrives), pausing one direction one that is half open;
+cutting is a reset of every connection.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import struct
+from enum import StrEnum
 from socket import SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, Self
 
@@ -22,7 +24,17 @@ if TYPE_CHECKING:
 _READ_BYTES = 65536
 _DIAL_S = 5.0
 _RESET = struct.pack("ii", 1, 0)
+_TICK_S = 0.05
 _log = logging.getLogger(__name__)
+
+
+class Direction(StrEnum):
+    """Which way bytes go through the proxy."""
+
+    UP = "up"
+    """To the broker."""
+    DOWN = "down"
+    """To the client."""
 
 
 class Proxy:
@@ -37,9 +49,10 @@ class Proxy:
         self.host: str = self._socket.getsockname()[0]
         self.port: int = self._socket.getsockname()[1]
         self._server: asyncio.Server | None = None
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._flowing = {direction: asyncio.Event() for direction in Direction}
+        self._bytes_per_s: float | None = None
         self._refusing = False
+        self.resume()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -56,14 +69,21 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def pause(self) -> None:
-        """Pass nothing on in either direction; connections stay open, new ones are accepted and stay silent."""
-        self._flowing.clear()
+    def pause(self, *directions: Direction) -> None:
+        """Pass nothing on, in one direction or (none given) both; connections stay open, new ones are accepted."""
+        for direction in directions or Direction:
+            self._flowing[direction].clear()
+
+    def slow(self, bytes_per_s: float) -> None:
+        """Pass on so much a second in each direction of each connection, in small pieces."""
+        self._bytes_per_s = bytes_per_s
 
     def resume(self) -> None:
-        """Pass on again, also what has come meanwhile, and accept connections."""
+        """Pass on again at full speed, also what has come meanwhile, and accept connections."""
         self._refusing = False
-        self._flowing.set()
+        self._bytes_per_s = None
+        for flowing in self._flowing.values():
+            flowing.set()
 
     def cut(self, *, refuse: bool = False) -> None:
         """Reset every connection; with `refuse`, also each new one until `resume`."""
@@ -82,13 +102,13 @@ class Proxy:
         self._writers.add(writer)
         upstream: asyncio.StreamWriter | None = None
         try:
-            await self._flowing.wait()
+            await self._flowing[Direction.UP].wait()
             async with asyncio.timeout(_DIAL_S):
                 answers, upstream = await asyncio.open_connection(*self.target)
             self._writers.add(upstream)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, upstream, _Rewriter(self._rewrite)), name="proxy-up")
-                group.create_task(self._pump(answers, writer, None), name="proxy-down")
+                group.create_task(self._pump(Direction.UP, reader, upstream, _Rewriter(self._rewrite)), name="proxy-up")
+                group.create_task(self._pump(Direction.DOWN, answers, writer, None), name="proxy-down")
         except* (OSError, TimeoutError) as errors:
             _log.info("proxy connection ended: %s", errors.exceptions[0])
         except* ProtocolError as errors:
@@ -102,11 +122,24 @@ class Proxy:
                 self._tasks.discard(task)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rewriter: _Rewriter | None
+        self,
+        direction: Direction,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        rewriter: _Rewriter | None,
     ) -> None:
+        flowing = self._flowing[direction]
         while data := await reader.read(_READ_BYTES):
-            await self._flowing.wait()
-            writer.write(rewriter.feed(data) if rewriter else data)
+            await flowing.wait()
+            rest = rewriter.feed(data) if rewriter else data
+            while rest and self._bytes_per_s is not None:
+                size = max(1, int(self._bytes_per_s * _TICK_S))
+                piece, rest = rest[:size], rest[size:]
+                await asyncio.sleep(len(piece) / self._bytes_per_s)
+                await flowing.wait()
+                writer.write(piece)
+                await writer.drain()
+            writer.write(rest)
             await writer.drain()
         with contextlib.suppress(OSError):
             writer.write_eof()

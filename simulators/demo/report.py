@@ -55,7 +55,7 @@ class Report(msgspec.Struct, kw_only=True):
     withheld: dict[str, int]
     """By class and reason, such as `personal.no_consent`, as the truth demands it; `unbound`: kept by the driver."""
     withheld_by_agent: dict[str, int] | None
-    """The same, as the agent counted it; none if it was restarted meanwhile."""
+    """The same, as the agent counted it; none if it was restarted or frozen meanwhile."""
     leaks: list[str] = []
     first_stored_s: float | None
     """From the start of the processes to the first acknowledged value of a family."""

@@ -50,6 +50,8 @@ STOP_S: Final = 5.0
 _DEVICE: Final = "device:"
 _LONG_PATH: Final = 50
 _SAMPLE_S: Final = 1.0
+_IN_HAND_NS: Final = 300_000_000
+"""A reading that the agent was just taking when it froze has timed out when it goes on: nobody took it."""
 _TAP_S: Final = 5.0
 _LOOK_S: Final = 0.05
 _LOOKS: Final = 100
@@ -63,6 +65,13 @@ class Down:
     from_ns: int
     killed: bool
     until_ns: int | None = None
+    frozen: bool = False
+    """By SIGSTOP: it is still there, and goes on where it was."""
+
+    @property
+    def how(self) -> str:
+        """What was done to it, for people."""
+        return "killed" if self.killed else "frozen" if self.frozen else "stopped"
 
 
 def device(name: str) -> str:
@@ -82,6 +91,7 @@ class Stage:
         self.failures: list[str] = []
         """Processes that ended by themselves, or did not stop in time."""
         self.proxy: Proxy | None = None
+        self.ingest_proxy: Proxy | None = None
         self.saboteur: Saboteur | None = None
         self.began = time.monotonic()
         self.env = environment()
@@ -101,7 +111,11 @@ class Stage:
     def outages(self) -> list[Outage]:
         """When the agent was away."""
         return [
-            Outage(from_ns=down.from_ns, until_ns=down.until_ns or time.time_ns(), killed=down.killed)
+            Outage(
+                from_ns=down.from_ns - (_IN_HAND_NS if down.frozen else 0),
+                until_ns=down.until_ns or time.time_ns(),
+                killed=down.killed,
+            )
             for down in self.downs
             if down.name == AGENT
         ]
@@ -155,7 +169,11 @@ class Stage:
         if options.proxy or self.saboteur is not None:
             self.proxy = await self._stack.enter_async_context(Proxy(host, port, rewrite=self.saboteur))
             agent_side = broker_url(self.proxy.host, self.proxy.port)
-        self._write_programs(agent_side, broker_url(host, port))
+        ingest_side = broker_url(host, port)
+        if options.ingest_proxy:
+            self.ingest_proxy = await self._stack.enter_async_context(Proxy(host, port))
+            ingest_side = broker_url(self.ingest_proxy.host, self.ingest_proxy.port)
+        self._write_programs(agent_side, ingest_side)
         await together({f"start-{name}": self.start_process(name) for name in (INGEST, AGENT)})
         await together({f"begin-{link}": self._begin(link) for link, spec in specs.items() if spec.hold})
         self._background(self._watch(), "watch")
@@ -271,6 +289,19 @@ class Stage:
                 await self._begin(link)
         else:
             await self.processes[name].start(ready_s=READY_S)
+        self._up(name)
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP the process `name` and its helpers."""
+        self.downs.append(Down(name=name, from_ns=time.time_ns(), killed=False, frozen=True))
+        self.processes[name].freeze()
+
+    def thaw(self, name: str) -> None:
+        """SIGCONT the process `name`: it goes on where it was."""
+        self.processes[name].thaw()
+        self._up(name)
+
+    def _up(self, name: str) -> None:
         for down in self.downs:
             if down.name == name and down.until_ns is None:
                 down.until_ns = time.time_ns()

@@ -9,6 +9,7 @@ from simulators.demo.camera_records import read_looks
 from simulators.demo.config import records_file
 from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, OCCUPANCY, REFUSAL, VITALS
 from simulators.demo.verdict import Beat, Look, Reading, Shown, Tap
+from simulators.faults import UNPLUG
 from simulators.ledger import (
     SaidAudioSetup,
     SaidBeat,
@@ -20,6 +21,7 @@ from simulators.ledger import (
     read_presences,
 )
 from simulators.registers import SEQUENCE
+from simulators.wire import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -149,6 +151,7 @@ def presences(lines: Iterable[SaidPresence], scene: Scene, handle: Callable[[str
                 confirmed_ns=line.confirmed_ns or line.last_ns,
                 unheard=None if line.delivered else line.fault or "too short",
                 withheld=REFUSAL if line.refuses else None,
+                cut_short=line.delivered and line.fault in {NOBODY, UNPLUG},
             )
         )
     return found

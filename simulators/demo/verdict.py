@@ -51,6 +51,8 @@ class Tap:
     unheard: str | None = None
     withheld: str | None = None
     """Why the gate must keep it in the room."""
+    cut_short: bool = False
+    """Its first frames reached nobody, so the port was opened while the card lay there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 EVENT_SAFE_NS: Final = 50_000_000
 """An event is on disk so long after it was complete."""
+OPENING_NS: Final = 200_000_000
+"""Who opens a port throws away what lies in it; a card needs two frames (65 ms each) after that."""
 
 
 def judge_attendance(taps: Iterable[Tap], rows: Iterable[Row], conditions: Conditions) -> Family:
@@ -79,7 +81,8 @@ def _in_time(tap: Tap, time_ns: int, conditions: Conditions) -> bool:
 
 
 def _tap_absent(tap: Tap, conditions: Conditions, family: Family, withheld: Counter[str]) -> None:
-    if tap.unheard or conditions.unplugged(tap.device, tap.confirmed_ns):
+    missed = tap.cut_short and tap.until_ns - tap.confirmed_ns < OPENING_NS
+    if tap.unheard or missed or conditions.unplugged(tap.device, tap.confirmed_ns):
         family.unobserved += 1
         if tap.withheld:
             family.uncertain[tap.withheld] = family.uncertain.get(tap.withheld, 0) + 1

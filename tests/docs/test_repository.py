@@ -64,6 +64,7 @@ COMMANDS = [
     ("cloud_ingest.cli", "deadletter", "replay"),
     ("cloud_ingest.cli", "deadletter", "purge"),
     ("simulators.cli", "demo"),
+    ("simulators.cli", "torture"),
     ("simulators.cli", "run"),
     ("simulators.cli", "device"),
     ("simulators.cli", "list"),

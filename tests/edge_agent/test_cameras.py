@@ -1,5 +1,6 @@
 """Cameras in the agent: configured like any device, checked before the start, counted by nobody without a policy."""
 
+import re
 import socket
 from datetime import UTC, datetime
 
@@ -77,6 +78,33 @@ def test_a_wrong_link_is_named(tmp_path, link, text):
         load(tmp_path, link)
     assert text in str(caught.value)
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("link", "text"),
+    [
+        ('capture = "file"', "needs path: the whole path"),
+        ('capture = "v4l2"\npath = "video0"', "needs path: the whole path"),
+        ('capture = "v4l2"\npath = "/home/x.mp4"', "needs a device, such as /dev/video0"),
+        ('capture = "file"\npath = "/x.mp4"\nurl = "http://h/x"', "takes no url, username or password_file"),
+        ('path = "/x.mp4"\nurl = "rtsp://h/x"', "takes no path"),
+    ],
+)
+def test_a_wrong_local_camera_is_named(tmp_path, link, text):
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        load(tmp_path, link)
+
+
+def test_a_local_camera_has_a_path_and_check_looks_for_it(tmp_path):
+    film = tmp_path / "film.mp4"
+    configuration = load(tmp_path, f'capture = "file"\npath = "{film}"')
+    (settings,) = configuration.settings.links
+    link = create_link(settings, {}, Counters())
+    assert (link.url, link.capture, link.path) == ("", "file", str(film))
+    (problem,) = checks._local_camera(settings)
+    assert f"{film} is not there" in str(problem)
+    film.touch()
+    assert list(checks._local_camera(settings)) == []
 
 
 def test_other_links_take_no_camera_keys():

@@ -35,7 +35,7 @@ def test_list() -> None:
     assert set(inventory["models"]) == {"multisensor_6in1", "airbox_tcp", "renke_rs_co2ws", "senseair_s8"}
     wire = {"silence", "corruption", "drop", "unplug", "stall", "drift", "hang", "vanish"}
     assert set(inventory["faults"]) == wire | {"dark", "garbage"}
-    assert set(inventory["scenes"]) == {"lesson", "empty", "full"}
+    assert set(inventory["scenes"]) == {"lesson", "empty", "full", "rooms", "empty-room", "covered"}
     assert "gate-reader" in inventory["scenarios"]["classroom"]["devices"]
     text = CliRunner().invoke(app, ["list"]).stdout
     assert all(name in text for names in inventory.values() for name in names)

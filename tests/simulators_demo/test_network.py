@@ -13,7 +13,7 @@ import pytest
 
 from simulators.demo.frames import LEVEL_311, PUBLISH, Frame, Publish, Splitter, connect, parse_publish, subscribe
 from simulators.demo.processes import Process
-from simulators.demo.proxy import Proxy
+from simulators.demo.proxy import Direction, Proxy
 from simulators.demo.tap import Tap
 from telemetry.ack import Ack, encode_ack
 from telemetry.batch import SCHEMA, Batch, BatchSample, DeviceBlock, encode_batch, pack
@@ -217,3 +217,37 @@ async def test_a_proxy_to_nowhere_and_a_client_that_speaks_no_mqtt_do_no_harm(br
         with pytest.raises((OSError, EOFError)):
             async with client(proxy.host, proxy.port, "p"):
                 pass
+
+
+@pytest.mark.parametrize("still", list(Direction))
+async def test_a_half_open_proxy_passes_one_way_only(broker: Process, still: Direction) -> None:
+    host, port = broker.answer["host"], broker.answer["port"]
+    async with Proxy(host, port) as proxy, client(host, port, "s") as listener:
+        listener.writer.write(subscribe("x/#").encode())
+        await listener.frame()
+        async with client(proxy.host, proxy.port, "p") as me:
+            proxy.pause(still)
+            publishing = asyncio.create_task(me.publish("x/y", b"1"), name="publish")
+            heard = asyncio.create_task(listener.frame(), name="hear")
+            done, _ = await asyncio.wait([publishing, heard], timeout=0.3)
+            assert done == (set() if still is Direction.UP else {heard})
+            proxy.resume()
+            await asyncio.wait_for(asyncio.gather(publishing, heard), 5)
+
+
+async def test_a_slow_proxy_takes_its_time_and_loses_nothing(broker: Process) -> None:
+    loop = asyncio.get_running_loop()
+    async with (
+        Proxy(broker.answer["host"], broker.answer["port"]) as proxy,
+        client(proxy.host, proxy.port, "p") as me,
+    ):
+        proxy.slow(8000)
+        began = loop.time()
+        await me.publish("x/y", b"1" * 4000)
+        assert loop.time() - began >= 0.5
+        proxy.slow(1000)
+        publishing = asyncio.create_task(me.publish("x/y", b"1" * 40_000), name="publish")
+        done, _ = await asyncio.wait([publishing], timeout=0.3)
+        assert not done
+        proxy.resume()
+        await asyncio.wait_for(publishing, 5)

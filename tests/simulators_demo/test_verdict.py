@@ -280,6 +280,15 @@ def test_a_tap_is_safe_fifty_milliseconds_after_its_confirmation(killed_after_ms
     assert counts(family) == {category: 1}
 
 
+@pytest.mark.parametrize(
+    ("stays_ms", "cut_short", "category"), [(0, True, "unobserved"), (300, True, "lost"), (0, False, "lost")]
+)
+def test_a_card_taken_away_as_the_port_was_opened_may_be_missed(stays_ms: int, cut_short: bool, category: str) -> None:
+    said = tap(1, cut_short=cut_short)
+    said = replace(said, until_ns=said.confirmed_ns + stays_ms * 1_000_000)
+    assert counts(judge_attendance([said], [], PLAIN)) == {category: 1}
+
+
 def test_a_card_still_lying_there_when_the_agent_is_back_is_stored_late() -> None:
     said = tap(1, until_ns=tap(1).at_ns + 8 * SECOND_NS)
     conditions = Conditions(

@@ -142,10 +142,12 @@ def test_what_is_young_at_the_agents_death_is_excused() -> None:
     assert judged(LOOKS, [], conditions=conditions) == {"lost": 2, "younger_than_w": 2, "unobserved": 2}
 
 
-def record(state: int, people: int = 0xFFFF, brightness: int = 0xFFFF, version: int = 1) -> bytes:
-    seen = state in {1, 2, 7}
+def record(state: int, people: int = 0xFFFF, brightness: int = 0xFFFF, version: int = 2) -> bytes:
+    seen = state in {1, 2, 7, 9, 10}
     body = struct.pack(
-        "<HHIHHHHQIIIII", version, state, 1, people, brightness, 640 * seen, 480 * seen, 5 * seen, 9, 1, 0, 0, 30_000
+        "<HHIHHHHQIIIIIHHHH",
+        *(version, state, 1, people, brightness, 640 * seen, 480 * seen, 5 * seen, 9, 1, 0, 0, 30_000),
+        *(0xFFFF, 0xFFFF, 0xFFFF, state == 1),
     )
     return body + struct.pack("<I", zlib.crc32(body))
 
@@ -157,6 +159,8 @@ def record(state: int, people: int = 0xFFFF, brightness: int = 0xFFFF, version: 
         (record(1, people=0, brightness=10_000), ({"people": 0.0, "light": 1.0}, {}, True)),
         (record(2, brightness=200), ({"light": 0.02}, {"people": "dark"}, True)),
         (record(7, brightness=200), ({"light": 0.02}, {"people": "sensor_fault"}, True)),
+        (record(9, brightness=4000), ({"light": 0.4}, {"people": "covered"}, True)),
+        (record(10, brightness=4000), ({"light": 0.4}, {"people": "warming_up"}, True)),
         (record(3), ({}, {"people": "stale", "light": "stale"}, False)),
         (record(4), ({}, {"people": "decode", "light": "decode"}, False)),
         (record(5), ({}, {"people": "timeout", "light": "timeout"}, False)),
@@ -170,7 +174,7 @@ def test_a_record_is_read_from_its_bytes(data: bytes, told: object) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", record(3)[:-1], record(3)[:-1] + b"\0", record(9), record(3, version=2), record(1, brightness=5)],
+    [b"", record(3)[:-1], record(3)[:-1] + b"\0", record(11), record(3, version=1), record(1, brightness=5)],
     ids=["empty", "short", "sum", "state", "version", "no number"],
 )
 def test_what_is_no_record_is_refused(data: bytes) -> None:

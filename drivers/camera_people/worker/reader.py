@@ -115,6 +115,8 @@ class Reader:
             else:
                 damaged = 0
                 self._received(shot)
+                # Else this name would keep the picture in memory until the next one comes.
+                del shot
 
     def _received(self, shot: Shot | None) -> None:
         again = shot is not None and self._is_the_last(shot)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from drivers.camera_people.worker.session import Sessions
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+SESSIONS = Sessions()
+"""One for all tests of a process, as in a worker: the arena is registered once."""
 OUTPUTS = {"537": 1, "538": 2, "539": 2, "540": 10}
 
 
@@ -39,9 +48,15 @@ def network(*, fault: str | None = None, scale: float = 1.5) -> bytes:
     return model.SerializeToString()
 
 
+def session(**options: str | float) -> ort.InferenceSession:
+    """Return a session of a `network`, opened as the worker opens its own."""
+    return SESSIONS.open(network(**options))
+
+
 def picture(*faces: tuple[int, int], width: int = 128, height: int = 96) -> np.ndarray:
     """Return a grey BGR picture with a red block of 4x4 px at each (x, y)."""
     made = np.full((height, width, 3), (90, 90, 60), np.uint8)
+    made[:, width // 2 :] = (150, 150, 60)  # an even surface would be a covered lens
     for x, y in faces:
         made[y : y + 4, x : x + 4] = (0, 0, 255)
     return made

@@ -99,7 +99,7 @@ async def watching(camera: HeldDevice, folder: Path, *, password: str = PASSWORD
         username=camera.spec.username,
         password_file=file if camera.spec.username else None,
     )
-    described = context("r101-camera", PROFILE, watch.counters, **{"stalled_s": 0.8, **options})
+    described = context("r101-camera", PROFILE, watch.counters, **{"stalled_s": 0.8, "method": "faces", **options})
 
     def create():
         watch.drivers.append(CameraPeopleDriver(described, link, silent_s=silent_s))

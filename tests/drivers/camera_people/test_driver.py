@@ -45,9 +45,15 @@ def driver_of(*answers, counters=None, **options):
 
 
 def record(state=State.COUNTED, *, age_s=0.5, sequence=1, **more):
-    seen = SEEN | {"captured_ns": time.monotonic_ns() - int(age_s * 1e9)} if state in {1, 2, 7} else {}
+    seen = SEEN | {"captured_ns": time.monotonic_ns() - int(age_s * 1e9)} if state in {1, 2, 7, 9, 10} else {}
     return encode(
-        Record(state=state, sequence=sequence, **seen, **({"people": 12} if state is State.COUNTED else {}), **more)
+        Record(
+            state=state,
+            sequence=sequence,
+            **seen,
+            **({"people": 12, "looks": 1} if state is State.COUNTED else {}),
+            **more,
+        )
     )
 
 
@@ -59,7 +65,15 @@ async def test_a_counted_record_is_a_sample_with_the_pictures_time():
     assert driver._link.is_open
 
 
-@pytest.mark.parametrize(("state", "reason"), [(State.DARK, Reason.DARK), (State.MODEL_FAULT, Reason.SENSOR_FAULT)])
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (State.DARK, Reason.DARK),
+        (State.COVERED, Reason.COVERED),
+        (State.SETTLING, Reason.WARMING_UP),
+        (State.MODEL_FAULT, Reason.SENSOR_FAULT),
+    ],
+)
 async def test_a_picture_that_tells_nothing_about_people_still_tells_its_light(state, reason):
     sample = await driver_of(record(state)).read()
     assert (sample.values, sample.bad) == ({"light": 0.5}, {"people": reason})

@@ -4,12 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
+from drivers.camera_people.assignment import Assignment
 from drivers.camera_people.record import State, decode, encode
+from drivers.camera_people.worker.counting import Counter
 from drivers.camera_people.worker.detector import CenterFace, ModelFault
 from drivers.camera_people.worker.look import Looker
 from drivers.camera_people.worker.reader import Taken
 from drivers.camera_people.worker.source import Shot
-from tests.drivers.camera_people.models import network, picture
+from tests.drivers.camera_people.models import picture, session
 
 FIVE = ((8, 8), (40, 8), (72, 8), (8, 60), (40, 60))
 
@@ -34,9 +36,16 @@ class Damage:
         return self.answers.pop(0) if self.answers else False
 
 
+def assignment(**options):
+    return Assignment(url="", capture="rtsp", **options)
+
+
+def counter(**options):
+    return Counter(faces=CenterFace(session(**options), input_width=640, threshold=0.5), people=None)
+
+
 def look(shot, *, detector=None, damage=None, state=State.COUNTED, dark_below=0.06):
-    detector = detector or CenterFace(network(), input_width=640, threshold=0.5)
-    looker = Looker(Reader(shot, state), detector, damage or Damage(), dark_below=dark_below)
+    looker = Looker(Reader(shot, state), detector or counter(), damage or Damage(), assignment(dark_below=dark_below))
     record = looker.answer(0.1)
     assert decode(encode(record)).state is record.state
     return record
@@ -51,7 +60,7 @@ def test_a_picture_is_counted(compressed):
     made = picture(*FIVE)
     record = look(jpeg(made) if compressed else made)
     assert (record.state, record.people, record.width, record.height) == (State.COUNTED, 5, 128, 96)
-    assert record.brightness == pytest.approx(0.33, abs=0.03)
+    assert record.brightness == pytest.approx(0.41, abs=0.03)
     assert (record.captured_ns, record.frames, record.skipped, record.sequence) == (77, 10, 6, 1)
 
 
@@ -68,11 +77,12 @@ def test_too_dark_is_dark_and_never_counted():
     record = look(np.full((96, 128, 3), 12, np.uint8), detector=Never())
     assert (record.state, record.people) == (State.DARK, None)
     assert record.brightness == pytest.approx(12 / 255, abs=0.001)
-    assert look(np.full((96, 128, 3), 17, np.uint8)).people == 0
+    assert look(np.full((96, 128, 3), 17, np.uint8)).state is State.COVERED
+    assert look(picture() // 6).people == 0
 
 
 def test_a_faulty_model_gives_no_number():
-    record = look(picture(*FIVE), detector=CenterFace(network(fault="nan"), input_width=640, threshold=0.5))
+    record = look(picture(*FIVE), detector=counter(fault="nan"))
     assert (record.state, record.people) == (State.MODEL_FAULT, None)
 
     class Broken:

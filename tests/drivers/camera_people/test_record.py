@@ -3,21 +3,35 @@
 import re
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.camera_people.record import MAX_PEOPLE, NOTHING, SEEN, SIZE, Record, State, decode, encode
+from drivers.camera_people.record import (
+    MAX_LOOKS,
+    MAX_PEOPLE,
+    MAX_WIDTH,
+    NOTHING,
+    SEEN,
+    SIZE,
+    Record,
+    State,
+    decode,
+    encode,
+)
 from telemetry.crowd import FEW, told
 from telemetry.errors import ProtocolError
 
 U16, U32, U64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64))
 GOLDEN = bytes.fromhex(
-    "0100 0100 07000000 0c00 8813 8002 e001 00e1f50500000000 64000000 5a000000 01000000 02000000 88900000"
+    "0200 0100 07000000 0c00 8813 8002 e001 00e1f50500000000 64000000 5a000000 01000000 02000000 88900000"
+    "fa00 1100 2800 0500"
 )
-"""Made by hand after the README: 12 people, brightness 0.5, 640x480, received at 100 ms, 37 ms of inference."""
+"""Made by hand after the README: 12 people, brightness 0.5, 640x480, received at 100 ms, 37 ms of inference,
+motion 0.025, faces of 17 to 40 px, the median of five looks."""
 
 
 def with_sum(body: bytes) -> bytes:
@@ -33,9 +47,14 @@ def records():
     }
     counts = dict.fromkeys(("sequence", "frames", "skipped", "undecodable", "reopened", "inference_us"), U32)
     people = st.just(0) | st.integers(FEW, MAX_PEOPLE)
+    moved = {"motion": st.none() | st.integers(0, 10_000).map(lambda number: number / 10_000)}
+    faces = st.just((None, None)) | st.tuples(st.integers(0, 99), st.integers(99, MAX_WIDTH))
+    counted = st.builds(
+        Record, state=st.just(State.COUNTED), people=people, looks=st.integers(1, MAX_LOOKS), **seen, **moved, **counts
+    )
     return st.one_of(
-        st.builds(Record, state=st.just(State.COUNTED), people=people, **seen, **counts),
-        st.builds(Record, state=st.sampled_from(sorted(SEEN - {State.COUNTED})), **seen, **counts),
+        st.tuples(counted, faces).map(lambda both: replace(both[0], narrowest_px=both[1][0], widest_px=both[1][1])),
+        st.builds(Record, state=st.sampled_from(sorted(SEEN - {State.COUNTED})), **seen, **moved, **counts),
         st.builds(Record, state=st.sampled_from(sorted(set(State) - SEEN)), **counts),
     )
 
@@ -55,9 +74,13 @@ def test_golden_record():
         undecodable=1,
         reopened=2,
         inference_us=37_000,
+        motion=0.025,
+        narrowest_px=17,
+        widest_px=40,
+        looks=5,
     )
     assert encode(record) == with_sum(GOLDEN)
-    assert len(encode(record)) == SIZE == 48
+    assert len(encode(record)) == SIZE == 56
 
 
 @given(records())
@@ -73,9 +96,14 @@ def test_any_bytes_are_refused_by_our_own_error(data):
         decode(data)
 
 
-@given(st.tuples(st.just(1) | U16, U16 | st.integers(0, 9), U32, U16, U16, U16, U16, U64, U32, U32, U32, U32, U32))
+@given(
+    st.tuples(
+        *(st.just(2) | U16, U16 | st.integers(0, 11), U32, U16, U16, U16, U16, U64, U32, U32, U32, U32, U32),
+        *(U16, U16, U16, U16),
+    )
+)
 def test_a_right_sum_alone_is_not_enough(fields):
-    data = with_sum(struct.pack("<HHIHHHHQIIIII", *fields))
+    data = with_sum(struct.pack("<HHIHHHHQIIIIIHHHH", *fields))
     try:
         record = decode(data)
     except ProtocolError:

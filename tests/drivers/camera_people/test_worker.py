@@ -94,12 +94,13 @@ async def test_the_worker_has_given_up_what_it_does_not_need(campus_device, tmp_
         status = dict(line.split(":", 1) for line in (of / "status").read_text().splitlines())
         assert status["NoNewPrivs"].strip() == "1"
         # Not dumpable: what it has in memory is nobody else's to read, not even its own user's.
-        assert os.stat(of).st_uid == 0  # noqa: PTH116
+        assert os.stat(of / "environ").st_uid == 0  # noqa: PTH116
         if os.geteuid() == 0:
             assert PASSWORD.encode() not in (of / "environ").read_bytes()
             assert set((of / "environ").read_bytes().split(b"\0")) <= {
                 *(f"{name}={os.environ[name]}".encode() for name in process.KEPT if name in os.environ),
                 f"PYTHONPATH={ROOT}".encode(),
+                b"HOME=/nonexistent",
                 b"",
             }
             leads = [str(link.readlink()) for link in (of / "fd").iterdir()]
@@ -198,7 +199,7 @@ async def test_a_worker_that_cannot_start_is_tried_again_with_a_back_off(monkeyp
     with pytest.raises(DeviceUnavailable, match="has not started yet"):
         await kept.record(deadline_s=0.01, wait_ms=0)
     async with running(kept.run()):
-        assert len(await kept.record(deadline_s=20, wait_ms=0)) == 48
+        assert len(await kept.record(deadline_s=20, wait_ms=0)) == 56
     assert counters.get("device.cam.worker_ends") == 2
     with pytest.raises(DeviceUnavailable, match="Cannot allocate memory") as caught:
         await kept.record(deadline_s=0.01, wait_ms=0)

@@ -66,6 +66,25 @@ async def test_repeats_of_a_card_are_one_sample_with_the_time_of_its_first_frame
     assert said["confirmed_ns"] - sample.acquired_at_ns > 0.03e9  # it is not the second frame's
 
 
+async def test_a_card_that_lies_there_while_the_agent_is_frozen_is_one_sample(campus_device):
+    reader = campus_device("rdm6300")
+    async with listening(reader, gap_s=0.2) as (samples, *_):
+        opened = time.monotonic()
+        await until(lambda: time.monotonic() - opened > 0.25)
+        first = reader.present(CARDS[0], frames=8)
+        await until(lambda: samples)
+        time.sleep(0.6)  # noqa: ASYNC251 - this is the fault: nothing of this process runs, the rest of the tap waits
+        await until(lambda: first in ended(reader))
+        woken = time.monotonic()
+        await until(lambda: time.monotonic() - woken > 0.3)
+        assert len(samples) == 1
+        again = reader.present(CARDS[0], frames=4)
+        await until(lambda: again in ended(reader))
+        await until(lambda: len(samples) >= 2)
+    assert cards_of(samples) == [CARDS[0]] * 2
+    assert abs(samples[1].acquired_at_ns - reader.said()[1]["first_ns"]) < 0.2e9
+
+
 async def test_every_card_of_a_queue_is_one_sample(campus_device):
     reader = campus_device("rdm6300")
     async with listening(reader, gap_s=0.2) as (samples, *_):

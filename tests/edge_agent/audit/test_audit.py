@@ -135,7 +135,7 @@ def test_rotation_keeps_the_chain_and_lets_old_files_go(tmp_path: Path, monkeypa
     monkeypatch.setattr(audit_log, "MAX_FILE_BYTES", 2000)
     monkeypatch.setattr(audit_log, "KEPT_FILES", 3)
     log, heads = write(tmp_path, 100)
-    files = sorted(tmp_path.iterdir())
+    files = sorted(tmp_path.glob("*.jsonl"))
     assert len(files) == 4
     verdict = verify(lines(tmp_path), [heads[-2]])
     assert verdict.findings == ()
@@ -189,6 +189,19 @@ def _chain(count: int, event: str = "document_refused") -> tuple[list[bytes], li
             heads.append(head)
         _CHAINS[count, event] = (written, heads)
     return _CHAINS[count, event]
+
+
+def test_two_processes_write_one_chain(tmp_path: Path) -> None:
+    agent, _ = write(tmp_path, 3)
+    command = AuditLog(tmp_path, counters=Counters())
+    for number in range(4):
+        command.append("camera_aim_opened", {"number": number})
+        agent.append("document_refused", {"number": number})
+    assert agent.head == command.head
+    assert agent.head.n == 11
+    assert verify(lines(tmp_path), [agent.head]).findings == ()
+    told = agent.document()
+    assert [entry.digest for entry in verify(lines(tmp_path)).unanchored][-8:] == told["digests"]
 
 
 def test_files_of_others_do_not_stop_it(tmp_path: Path) -> None:

@@ -1,17 +1,10 @@
-"""What the worker gives up before it sees anything, and what its libraries are told before they are imported."""
+"""What the worker's libraries are told before they are imported; what the worker gives up stands in confinement.py."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-import resource
-import signal
 from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_DUMPABLE: Final = 4
-_PR_SET_NO_NEW_PRIVS: Final = 38
 _MAX_PIXELS: Final = 4096 * 4096
 
 LIBRARY_SETTINGS: Final = {
@@ -31,19 +24,6 @@ LIBRARY_SETTINGS: Final = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp|allowed_media_types;video|timeout;{timeout_us}|flags;low_delay"
     "|analyzeduration;100000|fpsprobesize;0",
 }
-
-
-def isolate() -> None:
-    """Die with the agent, leave no core dump, gain no right, write no file."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # The agent decides when the worker ends: Ctrl-C in a terminal reaches both.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
-        with contextlib.suppress(OSError, ValueError):  # the service's own limits may not let us set ours
-            resource.setrlimit(limit, (0, 0))
 
 
 def tell_libraries(*, stalled_s: float) -> None:

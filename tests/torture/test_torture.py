@@ -1,0 +1,144 @@
+"""The torture itself, as a user starts it: green where nothing is wrong, red where the path is harmed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simulators.demo.scene import make_scene
+from simulators.torture.plan import plan
+from tests import leaks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Torture = Callable[..., tuple[int, dict[str, Any], str]]
+
+COMMAND = [sys.executable, "-m", "simulators", "torture"]
+LONG_S = 900
+
+
+@pytest.fixture
+def torture(tmp_path: Path) -> Torture:
+    """A function that runs `campus-sim torture` with options and returns (exit code, report, standard error)."""
+
+    def run(*options: str, within_s: float = 110.0) -> tuple[int, dict[str, Any], str]:
+        report = tmp_path / "torture.json"
+        report.unlink(missing_ok=True)
+        command = [*COMMAND, "--quiet", "--report", str(report), *options]
+        environment = os.environ | {"TMPDIR": str(tmp_path)}
+        done = subprocess.run(command, capture_output=True, timeout=within_s, check=False, env=environment)
+        assert report.exists(), done.stderr.decode()
+        return done.returncode, json.loads(report.read_bytes()), done.stderr.decode()
+
+    return run
+
+
+def kept(report: dict[str, Any], *, cycles: int) -> None:
+    """Nothing was lost, and everything that was planned was done."""
+    reasons = [(played["replay"], reason) for played in report["rounds"] for reason in played["reasons"]]
+    assert (report["verdict"], reasons) == ("green", [])
+    assert report["cycles_done"] == cycles
+    for played in report["rounds"]:
+        assert played["leaks"] == []
+        for family in played["families"].values():
+            assert family["stored"] > 0
+            assert family["lost"] == family["duplicated"] == family["altered"] == family["leaked"] == 0
+        for done in played["actions"]:
+            assert done.get("failed") is None
+            assert done.get("skipped") is not None or done["ended_s"] >= done["began_s"] + done["action"]["hold_s"]
+
+
+def as_planned(report: dict[str, Any]) -> None:
+    scenario = make_scene(report["scenario"], seed=0).scenario
+    rounds = plan(scenario, seed=report["seed"], cycles=report["cycles"])
+    told = [[done["action"]["at_s"] for done in played["actions"]] for played in report["rounds"]]
+    assert told == [[action.at_s for action in actions] for actions in rounds]
+    for played in report["rounds"]:
+        assert all(done["began_s"] >= done["action"]["at_s"] - 0.01 for done in played["actions"])
+
+
+def test_a_few_cycles_lose_nothing_and_can_be_repeated(torture: Torture, tmp_path: Path) -> None:
+    code, report, error = torture("--cycles", "4", "--seed", "1")
+    assert (code, error) == (0, "")
+    kept(report, cycles=4)
+    as_planned(report)
+    assert report["rounds"][0]["replay"] == ("campus-sim torture --seed 1 --cycles 4 --scenario classroom --round 1")
+    assert {"agent killed", "ingest stopped"} <= set(report["rounds"][0]["outages"])
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "category"), [("drop", "lost"), pytest.param("dup", "duplicated", marks=pytest.mark.long)]
+)
+def test_a_harmed_path_is_found_in_the_middle_of_it(torture: Torture, sabotage: str, category: str) -> None:
+    code, report, error = torture("--cycles", "1", "--seed", "1", "--sabotage", sabotage)
+    assert (code, report["verdict"]) == (1, "red")
+    assert report["rounds"][0]["families"]["environment"][category] > 0
+    assert category in error
+    assert "What was left is kept in" in error
+    assert f"--sabotage {sabotage}" in report["replay"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG_S)
+@pytest.mark.parametrize("scenario", ["classroom", "school"])
+def test_forty_cycles_lose_nothing(torture: Torture, scenario: str) -> None:
+    code, report, error = torture("--cycles", "40", "--seed", "40", "--scenario", scenario, within_s=LONG_S)
+    assert (code, error) == (0, "")
+    kept(report, cycles=40)
+    as_planned(report)
+
+
+def test_ctrl_c_leaves_no_process_and_no_mount(tmp_path: Path) -> None:
+    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8")
+    report = tmp_path / "torture.json"
+    command = [*COMMAND, "--cycles", "40", "--seed", "1", "--report", str(report)]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, start_new_session=True) as running:
+        try:
+            assert running.stdout is not None
+            for line in running.stdout:
+                if b"kill agent" in line:
+                    break
+            started = {process for process in leaks.descendants() if process.pid != running.pid}
+            running.send_signal(signal.SIGINT)
+            assert running.wait(20) == 130
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                running.kill()
+    deadline = time.monotonic() + 5
+    while leaks.descendants() & started and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not leaks.descendants() & started
+    assert Path("/proc/self/mounts").read_text(encoding="utf-8") == mounts
+    assert json.loads(report.read_bytes())["cycles_done"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--scenario", "moon"], b"moon"),
+        (["--round", "5"], b"40 cycles are 4 rounds"),
+        (["--sabotage", "leak-band"], b"--scenario school"),
+        (["--data", "."], b"empty folder"),
+    ],
+)
+def test_wrong_options_say_why(options: list[str], says: bytes) -> None:
+    done = subprocess.run([*COMMAND, *options], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_no_round_begins_when_the_minutes_are_over(torture: Torture) -> None:
+    code, report, _ = torture("--cycles", "40", "--seed", "1", "--minutes", "0")
+    assert (code, report["rounds"], report["verdict"]) == (0, [], "green")
