@@ -14,12 +14,14 @@ import os
 import subprocess
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import _stage
 from simulators.demo.config import write_private
 from simulators.demo.handles import handle, subkey
+from simulators.demo.officer import new_officer
 from simulators.ledger import bands_of, read_beats
 from simulators.spec import DeviceSpec
 
@@ -45,6 +47,8 @@ path = "{folder}/buffer"
 [privacy]
 key_file = "{folder}/keys.toml"
 policy_file = "{folder}/policy.toml"
+consents_file = "{folder}/consents.toml"
+trusted_keys = ["{folder}/officer.pub"]
 [clock]
 assume_synced = true
 [[link]]
@@ -66,20 +70,40 @@ link = "radio"
 options = {{ gatt = true, bindings_file = "{folder}/gatt.toml" }}
 """
 _POLICY: Final = """
-schema = "campus.policy/1"
+schema = "campus.policy/2"
 site = "{site}"
-version = 1
+serial = 1
+issued_at = {now}
 valid_from = 2000-01-01T00:00:00Z
 valid_until = 2100-01-01T00:00:00Z
-[[allow]]
+[[purpose]]
+name = "{purpose}"
+basis = "consent"
+zh = "体育课"
+en = "PE lessons"
+[[rule]]
 class = "sensitive"
 purpose = "{purpose}"
-[[allow]]
+distance = "school"
+consent = true
+[[rule]]
 class = "group"
 purpose = "{purpose}"
-consent = false
-[consents]
-{purpose} = {handles}
+distance = "school"
+"""
+_CONSENTS: Final = """
+schema = "campus.consents/1"
+site = "{site}"
+serial = 1
+issued_at = {now}
+"""
+_CONSENT: Final = """
+[[consent]]
+handle = "{handle}"
+purpose = "{purpose}"
+given_by = "guardian"
+under_14 = true
+valid_until = 2100-01-01T00:00:00Z
 """
 
 
@@ -94,8 +118,13 @@ def _configure(folder: Path, *, mqtt: str, hci: str) -> Path:
     keys = f'schema = "campus.gateway-keys/1"\nsite = "{SITE}"\nschool_year = "2026-2027"\nsimulated = true\n'
     write_private(folder / "keys.toml", f'{keys}[keys]\n{PURPOSE} = "{key.hex()}"\n')
     ids = _identifiers()
-    handles = json.dumps([handle(key, kind="band", identifier=identifier) for identifier in ids])
-    write_private(folder / "policy.toml", _POLICY.format(site=SITE, purpose=PURPOSE, handles=handles))
+    officer, now = new_officer(), datetime.now(UTC).isoformat(timespec="seconds")
+    write_private(folder / "officer.pub", officer.public_line)
+    policy = _POLICY.format(site=SITE, purpose=PURPOSE, now=now)
+    handles = [handle(key, kind="band", identifier=identifier) for identifier in ids]
+    given = "".join(_CONSENT.format(handle=who, purpose=PURPOSE) for who in handles)
+    write_private(folder / "policy.toml", officer.sign(policy.lstrip()))
+    write_private(folder / "consents.toml", officer.sign((_CONSENTS.format(site=SITE, now=now) + given).lstrip()))
     for name, bound in (("adverts", ids[: RADIO.bands]), ("gatt", ids[RADIO.bands :])):
         write_private(folder / f"{name}.toml", f'schema = "campus.bands/1"\nbound = {json.dumps(bound)}\n')
     path = folder / "agent.toml"
