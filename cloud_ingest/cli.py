@@ -14,24 +14,32 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from cloud_ingest.clikit import (
+    BAD_CONFIG,
+    UNAVAILABLE,
+    ConfigOption,
+    DataFolder,
+    DataOption,
+    JsonOption,
+    MqttOption,
+    StoreOption,
+    carry_out,
+    fail,
+    settings_of,
+)
 from cloud_ingest.durations import parse_duration
 from cloud_ingest.erasecli import erase_app
 from cloud_ingest.peoplecli import audit_app, gateway_app, subject_app
-from telemetry.errors import AuthError, CampusError, ConfigError
+from telemetry.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from cloud_ingest.settings import Settings
     from cloud_ingest.stores.base import Record, Selection
     from telemetry.sample import DataClass
 
-UNAVAILABLE: Final = 69
-BAD_CONFIG: Final = 78
 _THREADS: Final = "ingest-thread"
 _MOST_THREADS: Final = 32
 """Room for our own files beside look-ups at a name server that hangs."""
@@ -49,6 +57,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+AccessFolder = Annotated[
+    Path | None, typer.Option("--data", envvar="CAMPUS_INGEST_DATA", help="Folder of the access log.")
+]
 _LISTEN_HELP: Final = "host:port of the console, such as [::1]:8080; port 0 takes a free one."
 letters_app = typer.Typer(help="Messages that could not be stored.", epilog=_EPILOG, no_args_is_help=True)
 app.add_typer(letters_app, name="deadletter")
@@ -56,49 +67,6 @@ app.add_typer(erase_app, name="erase")
 app.add_typer(subject_app, name="subject")
 app.add_typer(gateway_app, name="gateway")
 app.add_typer(audit_app, name="audit")
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).")]
-MqttOption = Annotated[str | None, typer.Option("--mqtt", help="Broker: mqtt://host:port or mqtts://…")]
-StoreOption = Annotated[str | None, typer.Option("--store", help="sqlite:///path, influx1://… or influx2://…")]
-DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the ingest's own files.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-
-
-def _fail(code: int, message: str) -> NoReturn:
-    sys.stderr.write(f"cloud-ingest: {message}\n")
-    raise typer.Exit(code)
-
-
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run `work`, turning our errors into exit codes."""
-    try:
-        return asyncio.run(work)
-    except ConfigError as error:
-        _fail(BAD_CONFIG, str(error))
-    except AuthError as error:
-        _fail(UNAVAILABLE, f"credentials were refused: {error}")
-    except CampusError as error:
-        _fail(UNAVAILABLE, str(error))
-
-
-def _settings(
-    config: Path | None, mqtt: str | None, store: str | None, data: Path | None, *, listen: str | None = None
-) -> Settings:
-    from cloud_ingest.settings import load  # noqa: PLC0415 - heavy
-
-    flags: dict[str, Any] = {}
-    if listen is not None:
-        flags["console"] = {"listen": listen}
-    if mqtt is not None:
-        flags["mqtt"] = {"url": mqtt}
-    if store is not None:
-        flags["store"] = {"url": store}
-    if data is not None:
-        flags["data"] = data
-    try:
-        return load(config, flags)
-    except ConfigError as error:
-        _fail(BAD_CONFIG, str(error))
 
 
 @app.command(epilog=_EPILOG)
@@ -113,7 +81,7 @@ def run(  # noqa: PLR0917 - each is an option by name
     console_listen: Annotated[str | None, typer.Option("--console-listen", help=_LISTEN_HELP)] = None,
 ) -> None:
     """Take batches from the broker and store them, until SIGTERM."""
-    settings = _settings(config, mqtt, store, data, listen=console_listen)
+    settings = settings_of(config, mqtt, store, data, listen=console_listen)
     if console_listen is not None and not console:
         raise typer.BadParameter("goes with --console", param_hint="--console-listen")
     if console:
@@ -135,7 +103,7 @@ def run(  # noqa: PLR0917 - each is an option by name
     # Rows die by reference count; the collector would only walk over all of them again and again (14 % of the CPU).
     gc.freeze()
     gc.set_threshold(GC_EVERY, 20, 100)
-    _run(serve())
+    carry_out(serve())
 
 
 def _check_console() -> None:
@@ -144,7 +112,7 @@ def _check_console() -> None:
     try:
         check_extra()
     except ConfigError as error:
-        _fail(UNAVAILABLE, str(error))
+        fail(UNAVAILABLE, str(error))
 
 
 @app.command(epilog=_EPILOG)
@@ -163,7 +131,7 @@ def console(  # noqa: PLR0917 - each is an option by name
         _print_hash()
         return
     _check_console()
-    settings = _settings(config, mqtt, store, data, listen=listen)
+    settings = settings_of(config, mqtt, store, data, listen=listen)
     from cloud_ingest.console.program import run_console  # noqa: PLC0415 - heavy
 
     code = asyncio.run(run_console(settings, lambda address: typer.echo(f"console at {address}")))
@@ -202,10 +170,10 @@ def check(
     from cloud_ingest.check import run_checks, show  # noqa: PLC0415 - heavy
 
     if config is None and mqtt is None and store is None and data is not None:
-        findings = _run(run_checks(None, data))
+        findings = carry_out(run_checks(None, data))
     else:
-        settings = _settings(config, mqtt, store, data)
-        findings = _run(run_checks(settings, settings.data))
+        settings = settings_of(config, mqtt, store, data)
+        findings = carry_out(run_checks(settings, settings.data))
     raise typer.Exit(show(findings, as_json=as_json))
 
 
@@ -218,9 +186,7 @@ def query(  # noqa: PLR0917 - each is an option by name
     field: Annotated[list[str] | None, typer.Option("--field", help="Only this field; may be repeated.")] = None,
     where: Annotated[list[str] | None, typer.Option("--where", help="tag=value; may be repeated.")] = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
-    data: Annotated[
-        Path | None, typer.Option("--data", envvar="CAMPUS_INGEST_DATA", help="Folder of the access log.")
-    ] = None,
+    data: AccessFolder = None,
     reason: Annotated[
         str, typer.Option("--reason", help="Why, if it concerns people: stands in the log.")
     ] = "unspecified",
@@ -252,7 +218,7 @@ def query(  # noqa: PLR0917 - each is an option by name
         finally:
             await opened.close()
 
-    records = _run(read())
+    records = carry_out(read())
     if data is not None:
         _log_access(data, records, selection, reason)
     write_records(records, form)  # type: ignore[arg-type]
@@ -276,7 +242,7 @@ def _log_access(data: Path, records: list[Record], selection: Selection, reason:
             rows=len(records),
         )
     except ConfigError as error:
-        _fail(BAD_CONFIG, str(error))
+        fail(BAD_CONFIG, str(error))
 
 
 def _duration(text: str, option: str) -> int:
@@ -296,28 +262,28 @@ def _say_why_empty(measurement: str, last: str) -> None:
 
 
 @letters_app.command("list", epilog=_EPILOG)
-def list_letters(data: Annotated[Path, typer.Option("--data")], as_json: JsonOption = False) -> None:
+def list_letters(data: DataFolder, as_json: JsonOption = False) -> None:
     """List dead letters, oldest first."""
     from cloud_ingest.lettercli import list_all  # noqa: PLC0415 - heavy
 
-    _run(list_all(data, as_json=as_json))
+    carry_out(list_all(data, as_json=as_json))
 
 
 @letters_app.command("show", epilog=_EPILOG)
 def show_letter(
     number: Annotated[int, typer.Argument(help="Number of the letter.")],
-    data: Annotated[Path, typer.Option("--data")],
+    data: DataFolder,
     as_json: JsonOption = False,
 ) -> None:
     """Show one dead letter with its content."""
     from cloud_ingest.lettercli import show_one  # noqa: PLC0415 - heavy
 
-    raise typer.Exit(_run(show_one(data, number, as_json=as_json)))
+    raise typer.Exit(carry_out(show_one(data, number, as_json=as_json)))
 
 
 @letters_app.command("replay", epilog=_EPILOG)
 def replay_letters(
-    data: Annotated[Path, typer.Option("--data")],
+    data: DataFolder,
     numbers: Annotated[list[int] | None, typer.Argument(help="Numbers of letters; none means all.")] = None,
     config: ConfigOption = None,
     store: Annotated[
@@ -330,16 +296,16 @@ def replay_letters(
 
     routes: dict[DataClass, str] = {}
     if config is not None:
-        settings = _settings(config, None, store, data)
+        settings = settings_of(config, None, store, data)
         store, routes = settings.store.url, settings.store.routes
     if store is None:
         raise typer.BadParameter("give --store or --config")
-    raise typer.Exit(_run(replay(data, store, routes, numbers or [], as_json=as_json)))
+    raise typer.Exit(carry_out(replay(data, store, routes, numbers or [], as_json=as_json)))
 
 
 @letters_app.command("purge", epilog=_EPILOG)
 def purge_letters(
-    data: Annotated[Path, typer.Option("--data")],
+    data: DataFolder,
     numbers: Annotated[list[int] | None, typer.Argument(help="Numbers of letters.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove all letters.")] = False,
     as_json: JsonOption = False,
@@ -349,7 +315,7 @@ def purge_letters(
 
     if not numbers and not everything:
         raise typer.BadParameter("name letters, or say --all")
-    _run(purge(data, numbers or [], everything=everything, as_json=as_json))
+    carry_out(purge(data, numbers or [], everything=everything, as_json=as_json))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the commands about people share: options, settings, exit codes."""
+"""What the commands share: options, settings, exit codes."""
 
 from __future__ import annotations
 
@@ -66,11 +66,15 @@ def handles_of(given: list[str] | None, file: Path | None) -> list[str]:
     return list(dict.fromkeys(handles))
 
 
-def settings_of(config: Path | None, mqtt: str | None, store: str | None, data: Path | None) -> Settings:
+def settings_of(
+    config: Path | None, mqtt: str | None, store: str | None, data: Path | None, *, listen: str | None = None
+) -> Settings:
     """Return the settings; ends the program with 78 if they are wrong."""
     from cloud_ingest.settings import load  # noqa: PLC0415 - heavy
 
     flags: dict[str, Any] = {}
+    if listen is not None:
+        flags["console"] = {"listen": listen}
     if mqtt is not None:
         flags["mqtt"] = {"url": mqtt}
     if store is not None:
@@ -88,7 +92,7 @@ def or_fail(work: Callable[[], T]) -> T:
         fail(BAD_CONFIG, str(error))
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def carry_out(work: Coroutine[Any, Any, T]) -> T:
     """Run `work`, turning our errors into exit codes."""
     try:
         return asyncio.run(work)

@@ -22,11 +22,11 @@ from cloud_ingest.clikit import (
     SiteOption,
     StoreOption,
     WaitOption,
+    carry_out,
     fail,
     handles_of,
     moment,
     or_fail,
-    run,
     settings_of,
 )
 from telemetry.errors import ConfigError
@@ -62,7 +62,7 @@ def erase(  # noqa: PLR0917 - each is an option by name
     settings = settings_of(config, mqtt, store, data)
     from cloud_ingest.erasure.program import begin  # noqa: PLC0415 - heavy
 
-    state = run(
+    state = carry_out(
         begin(
             settings,
             site=_site(settings, site),
@@ -109,7 +109,7 @@ def status(  # noqa: PLR0917
         without_gateways=without_gateway or (),
         without_workers=without_worker or (),
     )
-    raise typer.Exit(_told(settings, run(work), as_json=as_json))
+    raise typer.Exit(_told(settings, carry_out(work), as_json=as_json))
 
 
 @erase_app.command(epilog=EPILOG)
@@ -183,7 +183,7 @@ def lift(
     from cloud_ingest.erasure.state import States  # noqa: PLC0415
 
     settings = settings_of(config, mqtt, store, data)
-    run(lifted(settings, or_fail(lambda: States(settings.data).load(request))))
+    carry_out(lifted(settings, or_fail(lambda: States(settings.data).load(request))))
     typer.echo(f"request {request}: rows of theirs are taken again")
 
 

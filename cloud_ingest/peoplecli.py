@@ -24,11 +24,11 @@ from cloud_ingest.clikit import (
     MqttOption,
     ReasonOption,
     StoreOption,
+    carry_out,
     fail,
     handles_of,
     moment,
     or_fail,
-    run,
     settings_of,
 )
 
@@ -62,7 +62,7 @@ def export(  # noqa: PLR0917
         if config is None
         else settings_of(config, mqtt, store, data)
     )
-    copy = run(collect(settings, handle))
+    copy = carry_out(collect(settings, handle))
     or_fail(
         lambda: AccessLog(settings.data).write("export", handle=handle, reason=reason, rows=count(copy), out=str(out))
     )
@@ -100,10 +100,10 @@ def compromised(  # noqa: PLR0917
     or_fail(lambda: revoked.add(settings.data, revocation))
     typer.echo(f"gateway {gateway} of {site}: its batches are refused from now on ({revoked.REASON})")
     named = [one.partition("/") for one in device or ()]
-    devices = [(room, name) for room, _, name in named] if named else run(devices_of(settings, site, gateway))
+    devices = [(room, name) for room, _, name in named] if named else carry_out(devices_of(settings, site, gateway))
     if devices is None:
         fail(UNAVAILABLE, "the broker retains nothing of its devices → name them: --device ROOM/DEVICE")
-    found = run(affected(settings, site, devices))
+    found = carry_out(affected(settings, site, devices))
     or_fail(lambda: AccessLog(settings.data).write("compromised", handle=None, reason=reason, gateway=gateway))
     for purpose, counts in found["handles"].items():
         typer.echo(f"{purpose}: {len(counts)} people's rows came from its devices, {sum(counts.values())} rows")

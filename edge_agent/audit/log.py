@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edge_agent.audit.chain import GENESIS, LET_GO, Entry, Head, make, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from telemetry.counters import Counters
@@ -73,7 +73,7 @@ class AuditLog:
                 self._follow()
                 rotated = self._rotate()
                 line, entry = make(prev=self._head, at_ns=self._now_ns(), event=event, detail=detail)
-                descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                descriptor = self._open(FILE_NAME, os.O_WRONLY | os.O_APPEND)
                 try:
                     _write(descriptor, line)
                     os.fsync(descriptor)
@@ -93,12 +93,20 @@ class AuditLog:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other processes from writing meanwhile. Raises OSError."""
-        descriptor = os.open(self._folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = self._open(LOCK_NAME, os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    def _open(self, name: str, how: int) -> int:
+        """Return the descriptor of a file that is the folder's owner's, also where root is the first to write it."""
+        descriptor = os.open(self._folder / name, how | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.geteuid() == 0:
+            owner = self._folder.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        return descriptor
 
     def _follow(self) -> None:
         """Take over what another process has written since; the file stays as it is."""
@@ -110,7 +118,7 @@ class AuditLog:
             return
         known = self._head.n
         with contextlib.suppress(OSError):
-            new = [entry for line in lines(self._folder) if (entry := read(line)) is not None and entry.n > known]
+            new = _since(known, (self._file, *reversed(_older(self._folder))))
             self._recent.extend(new)
             if new:
                 self._head = Head(n=new[-1].n, hash=new[-1].hash)
@@ -137,6 +145,17 @@ def lines(folder: Path) -> Iterator[bytes]:
     for file in (*_older(folder), folder / FILE_NAME):
         with contextlib.suppress(FileNotFoundError):
             yield from file.read_bytes().splitlines()
+
+
+def _since(known: int, newest_first: Iterable[Path]) -> list[Entry]:
+    """Return the entries after number `known`; reads no file that is older than that."""
+    new: list[Entry] = []
+    for file in newest_first:
+        entries = [entry for line in file.read_bytes().splitlines() if (entry := read(line)) is not None]
+        new[:0] = [entry for entry in entries if entry.n > known]
+        if entries and entries[0].n <= known + 1:
+            break
+    return new
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int]:

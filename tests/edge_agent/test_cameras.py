@@ -1,13 +1,17 @@
 """Cameras in the agent: configured like any device, checked before the start, counted by nobody without a policy."""
 
+import json
 import re
 import socket
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
 from device_profiles import load_profile
 from edge_agent import checks
+from edge_agent.audit import AuditLog, lines, verify
+from edge_agent.camera_cli import auditing
 from edge_agent.configuration import load_configuration
 from edge_agent.privacy import Gate
 from edge_agent.registry import create_link
@@ -187,3 +191,25 @@ def test_without_a_policy_only_the_light_leaves(sample):
 
     assert split(NOTHING) == ([WithheldReason.NO_POLICY], {"light"})
     assert split(policy(("group", "occupancy", False))) == ([], {"people", "light"})
+
+
+def test_what_the_aiming_view_does_stands_in_the_gateways_audit_log(tmp_path, capsys):
+    settings = SimpleNamespace(privacy_dir=tmp_path / "privacy")
+    agent = AuditLog(settings.privacy_dir, counters=Counters())
+    agent.append("started", {})
+    write = auditing(settings)
+    write({"event": "camera.aim.opened", "camera": "r101-camera", "who": "li", "why": "new mount"})
+    agent.append("stopped", {})
+    entries = verify(lines(settings.privacy_dir), [agent.head])
+    assert entries.findings == ()
+    written = [json.loads(line) for line in lines(settings.privacy_dir)]
+    assert [entry["event"] for entry in written] == ["started", "camera.aim.opened", "stopped"]
+    assert written[1]["detail"] == {"camera": "r101-camera", "who": "li", "why": "new mount"}
+    assert "camera.aim.opened" in capsys.readouterr().err
+
+
+def test_nobody_looks_where_nothing_can_be_audited(tmp_path):
+    write = auditing(SimpleNamespace(privacy_dir=tmp_path / "privacy"))
+    (tmp_path / "privacy" / "audit.jsonl").mkdir()
+    with pytest.raises(OSError, match="nobody may look"):
+        write({"event": "camera.aim.opened"})

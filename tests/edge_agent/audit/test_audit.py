@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -202,6 +203,25 @@ def test_two_processes_write_one_chain(tmp_path: Path) -> None:
     assert verify(lines(tmp_path), [agent.head]).findings == ()
     told = agent.document()
     assert [entry.digest for entry in verify(lines(tmp_path)).unanchored][-8:] == told["digests"]
+
+
+def test_it_follows_another_process_through_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_log, "MAX_FILE_BYTES", 1000)
+    agent, _ = write(tmp_path, 3)
+    command, heads = write(tmp_path, 25)
+    assert len(list(tmp_path.glob("audit-*.jsonl"))) > 3
+    assert agent.head == heads[-1] == command.head
+    agent.append("stopped", {})
+    assert verify(lines(tmp_path), [*heads, agent.head]).findings == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_writes_first_is_the_agents_all_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "privacy"
+    folder.mkdir()
+    os.chown(folder, 1234, 1234)
+    write(folder, 1)
+    assert {(path.name, path.stat().st_uid) for path in folder.iterdir()} == {("audit.jsonl", 1234), ("lock", 1234)}
 
 
 def test_files_of_others_do_not_stop_it(tmp_path: Path) -> None:
