@@ -10,12 +10,16 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from drivers.camera_people import exits, keeper, process
 from drivers.camera_people.assignment import MAX_BYTES, Assignment, pack, unpack
 from drivers.camera_people.keeper import Keeper
+from drivers.camera_people.measures import GREETING_SIZE
 from drivers.camera_people.process import Worker
+from drivers.camera_people.record import REQUEST
 from telemetry.counters import Counters
 from telemetry.driver import PollDriver
 from telemetry.errors import DeviceUnavailable
@@ -166,6 +170,43 @@ def test_without_its_model_or_libraries_it_says_so_and_counts_nothing(module, ch
             assert worker.wait(20) == code
             assert ours.recv(100) == b""
     assert "campus-edge" in exits.said(code) or "install" in exits.said(code)
+
+
+FAULT = """
+import sys
+from drivers.camera_people.worker import counting, serving
+
+class Faulty:
+    def count(self, picture):
+        {fault}
+
+counting.make_counter = lambda assignment: Faulty()
+serving.work(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("raise ValueError(picture.tobytes())", exits.FAULT), ("raise MemoryError(picture.tobytes())", exits.MEMORY)],
+)
+def test_an_unforeseen_fault_ends_the_worker_without_a_count_or_a_word_of_the_picture(tmp_path, fault, code):
+    path = tmp_path / "room.png"
+    picture = np.random.default_rng(5).integers(60, 200, (480, 640, 3), np.uint8)
+    assert cv2.imwrite(str(path), picture)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-c", FAULT.format(fault=fault), str(theirs.fileno())]
+        with subprocess.Popen(
+            command, pass_fds=(theirs.fileno(),), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as worker:
+            theirs.close()
+            ours.settimeout(30)
+            ours.sendall(pack(Assignment(url="", capture="file", path=str(path))))
+            assert len(ours.recv(GREETING_SIZE, socket.MSG_WAITALL)) == GREETING_SIZE
+            ours.sendall(REQUEST.pack(5000))
+            assert ours.recv(100) == b""
+            assert worker.wait(20) == code
+            assert worker.stdout.read() == b""
 
 
 @pytest.mark.parametrize("code", [exits.MODEL, exits.FAULT, exits.STUCK, exits.LIBRARY, 0, 3, -9, -99, None])
