@@ -126,7 +126,7 @@ def officer(tmp_path_factory: pytest.TempPathFactory) -> Officer:
 def test_every_document_is_in_force_on_the_gateway(officer: Officer) -> None:
     said = officer.told("edge-agent check")
     for kind in ("policy", "consents", "roster"):
-        assert f"{kind}: in force: serial 2, issued 0 min ago" in said
+        assert re.search(rf"{kind}: in force: serial 2, issued \d min ago", said)
     assert not re.search(r"warning: privacy\.", said)
 
 

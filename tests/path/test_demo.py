@@ -75,8 +75,8 @@ def test_a_real_broker_with_mqtt_5_and_a_real_database(
     options = ("--mqtt", f"mqtt://{broker.authority}", "--mqtt-protocol", "5")
     code, report = run_demo("--seconds", "10", "--store", f"influx1://{influxd.authority}/demo", *options)
     assert (code, report["reasons"]) == (0, [])
-    assert report["families"]["environment"]["stored"] > 50
-    assert report["families"]["vitals"]["stored"] > 200
+    assert report["families"]["environment"]["stored"] > 20
+    assert report["families"]["vitals"]["stored"] > 100
     assert report["store"].startswith("influx1://[::1]:")
 
 
