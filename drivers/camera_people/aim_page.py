@@ -7,8 +7,9 @@ import contextlib
 import hmac
 import secrets
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
-from drivers.camera_people.views import Verdict
+from drivers.camera_people import aim_words
 
 if TYPE_CHECKING:
     from drivers.camera_people.aim import AimingView
@@ -19,14 +20,10 @@ MAX_HEAD: Final = 8192
 MAX_VISITORS: Final = 8
 KEY_HEADER: Final = "x-view-key"
 _TEXT: Final = "text/plain; charset=utf-8"
-_SAYS: Final = {
-    Verdict.HOLD: "Nobody found so far; a moment, to be sure.",
-    Verdict.NO_PICTURE: "No picture from the camera.",
-}
-_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Aim the camera</title>
+_PAGE: Final = """<!doctype html><html lang="zh-CN"><meta charset="utf-8"><title>摄像头对准 · Aim the camera</title>
 <style nonce="{nonce}">body{{font:16px sans-serif;margin:1em;background:#222;color:#eee}}img{{max-width:100%}}</style>
-<p id="said" role="status">Waiting for the first picture.</p>
-<img id="seen" alt="What the camera sees of the empty room" hidden>
+<p id="said" role="status">{waiting}</p>
+<img id="seen" alt="摄像头看到的空教室 · What the camera sees of the empty room" hidden>
 <script nonce="{nonce}">
 const said = document.getElementById("said"), seen = document.getElementById("seen");
 function clear(text) {{
@@ -41,12 +38,12 @@ async function look() {{
       const before = seen.src;
       seen.src = URL.createObjectURL(await answer.blob());
       if (before) URL.revokeObjectURL(before);
-      seen.hidden = false; said.textContent = "Shown on this machine only. The view closes when a person is detected.";
+      seen.hidden = false; said.textContent = "{shown}";
     }} else {{
-      clear(answer.status === 204 ? answer.headers.get("X-Said") : await answer.text());
+      clear(answer.status === 204 ? decodeURIComponent(answer.headers.get("X-Said")) : await answer.text());
       if (answer.status !== 204) next = 0;
     }}
-  }} catch (error) {{ clear("The view is closed."); next = 0; }}
+  }} catch (error) {{ clear("{closed}"); next = 0; }}
   if (next) setTimeout(look, next);
 }}
 look();
@@ -117,21 +114,22 @@ class AimingPage:
 
     def _page(self, key: str) -> bytes:
         if not _same(key, self._key) or self._visited:
-            return _response(403, "Wrong or used key: start the view again.")
+            return _response(403, aim_words.USED_KEY)
         self._visited = True
         nonce = secrets.token_urlsafe(16)
-        page = _PAGE.format(nonce=nonce, key=self._picture_key).encode()
+        words = {"waiting": aim_words.WAITING, "shown": aim_words.SHOWN, "closed": aim_words.CLOSED}
+        page = _PAGE.format(nonce=nonce, key=self._picture_key, **words).encode()
         return _response(200, page, kind="text/html; charset=utf-8", nonce=nonce)
 
     def _picture(self, key: str) -> bytes:
         if not self._visited or not _same(key, self._picture_key):
             return _response(403, "Wrong key.")
         if self._view.ended is not None:
-            return _response(410, f"The view is closed: {self._view.ended}.")
+            return _response(410, aim_words.closed_since(self._view.ended))
         picture = self._view.picture
         if picture:
             return _response(200, picture, kind="image/jpeg")
-        return _response(204, b"", said=_SAYS.get(self._view.verdict, "Nothing may be shown now."))
+        return _response(204, b"", said=aim_words.HELD.get(self._view.verdict, aim_words.NOTHING))
 
 
 def _same(given: str, key: str) -> bool:
@@ -157,7 +155,7 @@ def _response(status: int, body: str | bytes, *, kind: str = _TEXT, nonce: str =
         "Connection": "close",
     }
     if said:
-        headers["X-Said"] = said
+        headers["X-Said"] = quote(said)
     text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status} {_REASONS[status]}\r\n{text}\r\n".encode() + data
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -203,10 +204,10 @@ async def test_one_visit_with_the_key_and_then_the_picture(page):
     page._view.picture, page._view.verdict = b"", Verdict.HOLD
     status, headers, body = await asyncio.to_thread(get, f"{base}/picture", **own)
     assert (status, body) == (204, b"")
-    assert "Nobody found" in headers["X-Said"]
+    assert "Nobody found" in unquote(headers["X-Said"])
     page._view.ended = End.PERSON
     status, _, body = await asyncio.to_thread(get, f"{base}/picture", **own)
-    assert (status, body) == (410, b"The view is closed: a person was detected.")
+    assert (status, body.decode()) == (410, "画面已关闭：检测到人。 The view is closed: a person was detected.")
 
 
 async def test_another_host_method_or_path_is_refused(page):
