@@ -167,6 +167,12 @@ def _people(configuration: Configuration) -> Iterator[Problem]:
             what="no key: everything about persons is withheld",
             mend="nothing, if this room measures air only; else ask the school's officer for the gateway's keys",
         )
+    elif settings.privacy.cloud_key is None:
+        yield Problem(
+            where="[privacy] cloud_key",
+            what="no key of the cloud: an order to erase a pupil cannot be verified, and is not followed here",
+            mend="make one with `cloud-ingest erase keygen` and copy its public half here (docs/guides/erasure.md)",
+        )
     clock = Clock(assume_synced=settings.clock.assume_synced)
     documents = open_documents(configuration, clock=clock, counters=Counters(), peek=True)
     now_ns = clock.now_ns()

@@ -171,6 +171,8 @@ def privacy(tmp_path, broker):
         done = run("check", "-c", config, CAMPUS_EDGE_CLOCK__ASSUME_SYNCED="true")
         assert done.returncode == 0, done.stderr
         warnings = [line for line in done.stderr.splitlines() if "[[link]]" not in line]
+        # No order to erase somebody could be verified on this gateway: said at each check.
+        warnings.remove(next(line for line in warnings if line.startswith("warning: [privacy] cloud_key: ")))
         return warnings, [line for line in done.stdout.splitlines() if not line.endswith("warnings")]
 
     return check
