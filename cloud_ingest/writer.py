@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from cloud_ingest import letters
 from cloud_ingest.placing import Placer
+from telemetry.topics import Flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _IDLE_S: Final = 5.0
+_BACKFILL_FLUSH_S: Final = 0.01
+"""A gateway that drains has two batches on their way and waits for the answer: company would only cost it time."""
+_BACKFILL: Final = f"/{Flow.BACKFILL}"
 GROUPS_AT_ONCE: Final = 2
 """While the store takes one group, the next is encoded and sent: neither waits for the other."""
 
@@ -57,6 +61,8 @@ class Writer:
         self._on_stored = on_stored
         self._waiting: deque[Parcel] = deque()
         self._values_waiting = 0
+        self._live_next = True
+        """Where there are both, the next group is of live batches."""
         self._groups: list[list[Parcel]] = []
         """Taken and not yet settled."""
         self._values_in_groups = 0
@@ -93,6 +99,8 @@ class Writer:
         self._arrived.set()
         if self._values_waiting >= self._settings.flush_values:
             self._full.set()
+        elif not _is_live(parcel):
+            asyncio.get_running_loop().call_later(_BACKFILL_FLUSH_S, self._full.set)
         self.answer_if_busy(parcel)
 
     def answer_if_busy(self, parcel: Parcel) -> None:
@@ -142,17 +150,24 @@ class Writer:
                 tasks.create_task(self._settle_group(group), name="writer-group")
 
     def _take_group(self) -> list[Parcel]:
+        """Take what waits; live batches and backlogs in turn, so that new values do not wait for old ones."""
         self._full.clear()
         group: list[Parcel] = []
+        left: deque[Parcel] = deque()
         values = 0
-        while self._waiting and values < self._settings.flush_values:
-            parcel = self._waiting.popleft()
-            group.append(parcel)
-            values += parcel.values
+        both = len({_is_live(parcel) for parcel in self._waiting}) > 1
+        for parcel in self._waiting:
+            if values < self._settings.flush_values and (not both or _is_live(parcel) is self._live_next):
+                group.append(parcel)
+                values += parcel.values
+            else:
+                left.append(parcel)
+        self._waiting = left
+        self._live_next = not (both and self._live_next)
         self._values_waiting -= values
         self._values_in_groups += values
         self._groups.append(group)
-        if self._values_waiting >= self._settings.flush_values:
+        if both or self._values_waiting >= self._settings.flush_values:
             self._full.set()
         return group
 
@@ -236,6 +251,10 @@ class Writer:
         for parcel in (*chain(*self._groups), *self._waiting):
             self._let_wait(parcel, pause_s)
         await self._acks.flush()
+
+
+def _is_live(parcel: Parcel) -> bool:
+    return not parcel.topic.endswith(_BACKFILL)
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

@@ -148,6 +148,7 @@ class Agent:
             simulated=settings.simulated,
             window_s=settings.window_s,
             counters=self._counters,
+            backfill_bytes_per_s=settings.mqtt.backfill_bytes_per_s,
             now_ns=self._clock.now_ns,
         )
         commands, eraser = self._commands(buffer, documents, pipeline, publisher, audit)

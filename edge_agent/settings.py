@@ -36,6 +36,8 @@ class MqttSettings(_Section):
     cert_file: Path | None = None
     key_file: Path | None = None
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+    backfill_bytes_per_s: Annotated[int, Field(ge=1024)] = 64 * 1024
+    """The most that old data may take of the uplink; live data always goes first."""
 
     @model_validator(mode="after")
     def _url(self) -> Self:

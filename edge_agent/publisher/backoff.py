@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BASE_S: Final = 0.25
+BASE_S: Final = 0.5
 CAP_S: Final = 30.0
+_UNANSWERED: Final = 4
+"""Failures that one counts for after which the broker kept silent: it may have more to do than it can."""
 
 
 class Backoff:
@@ -24,8 +26,14 @@ class Backoff:
         """Start quickly again: the connection was of use."""
         self._failures = 0
 
-    def after_failure(self) -> float:
-        """Return seconds to wait after an attempt that failed or a connection that was lost."""
+    def after_failure(self, *, unanswered: bool = False) -> float:
+        """Return seconds to wait after an attempt that failed or a connection that was lost.
+
+        An attempt that stayed `unanswered` until its deadline may have cost a busy broker as much as one that worked:
+        then the next comes later, lest a thousand gateways keep it from ever being done with them.
+        """
+        if unanswered:
+            self._failures = max(self._failures, _UNANSWERED)
         ceiling = min(self._cap_s, self._base_s * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return ceiling * self._random()

@@ -25,6 +25,7 @@ from edge_agent.publisher.connection import (
     refuses_version,
 )
 from edge_agent.publisher.latency import Latency
+from edge_agent.publisher.pace import BYTES_PER_S, Pace
 from edge_agent.publisher.session import STATUS_SCHEMA, Session
 from edge_agent.publisher.window import Window
 from telemetry.ack import decode_ack
@@ -43,6 +44,8 @@ _LOG: Final = logging.getLogger(__name__)
 _AGREED_S: Final = 3600.0
 """How long a broker that took only an older version of MQTT is not asked for a newer one."""
 _MAX_REPLIES: Final = 16
+_LATE_SHARE: Final = 0.3
+"""Share of the window after which an acknowledgement is late and backfill makes way, long before live data are late."""
 _OF_USE_S: Final = 5.0
 """A connection that lived so long, or brought an acknowledgement, was of use: the next is tried quickly."""
 
@@ -64,6 +67,7 @@ class Publisher:
         simulated: bool,
         window_s: float,
         counters: Counters,
+        backfill_bytes_per_s: float = BYTES_PER_S,
         now_ns: Callable[[], int] = time.time_ns,
         random: Callable[[], float] = random_module.random,
     ) -> None:
@@ -87,7 +91,8 @@ class Publisher:
         self._window_s = window_s
         self._counters = counters
         self._now_ns = now_ns
-        self._window = Window(random=random)
+        pace = Pace(bytes_per_s=backfill_bytes_per_s, late_s=_LATE_SHARE * window_s)
+        self._window = Window(random=random, pace=pace)
         self._backoff = Backoff(random=random)
         self._latency = Latency()
         self._slow = False
@@ -166,6 +171,7 @@ class Publisher:
         """Make one connection and use it as long as it lasts; return seconds to wait before the next."""
         started = time.monotonic()
         acks = self._counters.get("publisher.acks")
+        connection: Connection | None = None
         try:
             connection = await self._connect()
             if connection is None:
@@ -181,7 +187,11 @@ class Publisher:
             self._note(error)
             if time.monotonic() - started > _OF_USE_S or self._counters.get("publisher.acks") > acks:
                 self._backoff.worked()
-            return self._backoff.after_refusal() if is_refusal(error) else self._backoff.after_failure()
+            if is_refusal(error):
+                return self._backoff.after_refusal()
+            return self._backoff.after_failure(
+                unanswered=connection is None and time.monotonic() - started >= GREETING_S
+            )
         return 0.0
 
     async def _connect(self) -> Connection | None:
@@ -280,7 +290,10 @@ class Publisher:
             elif ack.retry_after_s <= 0:
                 self._window.ingest_here(now)
             return
-        for one in self._window.acknowledged(ack.epoch, spans, now):
+        done = self._window.acknowledged(ack.epoch, spans, now)
+        if done and ack.retry_after_s <= 0:
+            self._window.resume(now)
+        for one in done:
             self._counters.add("publisher.acks")
             if one.flow is Flow.LIVE and one.sends == 1:
                 self._latency.add(now - one.first_sent_at)

@@ -80,6 +80,8 @@ class Session:
         """Message id → when it was sent, of what has no PUBACK yet."""
         self._not_batches: dict[int, str] = {}
         """Those of them that are no batches, and what counts a refusal: it holds nothing back."""
+        self._fetching: asyncio.Task[None] | None = None
+        """Reads the next old batch, so that nothing live waits for the disk."""
         connection.on_puback = self._on_puback
 
     async def run(self) -> None:
@@ -95,6 +97,7 @@ class Session:
             await self._pump()
         finally:
             self._window.disconnected()
+            await self._stop_fetching()
         await self._say({**self._birth, "state": "offline"}, within_s=GOODBYE_S)
 
     async def _hear_commands(self) -> None:
@@ -125,7 +128,7 @@ class Session:
             self._send_devices(now)
             self._send_replies(now)
             self._send_due(now)
-            await self._send_backfill()
+            self._fetch_backfill()
             next_at = self._window.next_at(now)
             until = min([now + _POLL_S, *(at for at in (next_at, drain_until) if at is not None)])
             await self._sleep(until - self._loop.time())
@@ -172,10 +175,11 @@ class Session:
             self._not_batches[mid] = "publisher.replies_refused"
 
     def _send_due(self, now: float) -> bool:
-        """Send again what has to be, then what is live; true if there was anything."""
+        """Send what waits in the window, mostly again, then what is live; true if there was anything."""
         any_sent = False
         while self._may_send() and (again := self._window.next_resend(now)) is not None:
-            self._counters.add("publisher.resent_batches")
+            if again.sends:
+                self._counters.add("publisher.resent_batches")
             self._send(again)
             any_sent = True
         while (
@@ -187,13 +191,28 @@ class Session:
             any_sent = True
         return any_sent
 
-    async def _send_backfill(self) -> None:
-        if self._stopping() or not self._may_send() or not self._window.can_take(Flow.BACKFILL, self._loop.time()):
+    def _fetch_backfill(self) -> None:
+        """Have the next old batch read, if it may be sent; then it is in the window, and sent like what waits there."""
+        if self._fetching is not None and self._fetching.done():
+            self._fetching.result()
+            self._fetching = None
+        if self._fetching is not None or self._stopping() or not self._may_send():
             return
+        if self._window.can_take(Flow.BACKFILL, self._loop.time()):
+            self._fetching = self._loop.create_task(self._fetch(), name="backfill")
+
+    async def _fetch(self) -> None:
         batch = await self._outbox.take_backfill()
         if batch is not None:
-            self._send(self._window.add(batch, Flow.BACKFILL))
+            self._window.add(batch, Flow.BACKFILL)
             self._wake.set()
+
+    async def _stop_fetching(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+            if not self._fetching.cancelled():
+                self._fetching.result()
 
     def _may_send(self) -> bool:
         return len(self._unconfirmed) < self._connection.receive_maximum
@@ -229,7 +248,7 @@ class Session:
             mend = _MEND.get(code, "look into the broker's log")
             _LOG.error("the broker refuses a message with code 0x%02x; a batch is kept and sent again → %s", code, mend)
         self._counters.add(name)
-        self._window.pause(self._loop.time(), _PAUSES_S.get(code, _DEFAULT_PAUSE_S))
+        self._window.refused(self._loop.time(), _PAUSES_S.get(code, _DEFAULT_PAUSE_S))
 
     async def _sleep(self, seconds: float) -> None:
         try:

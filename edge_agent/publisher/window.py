@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from edge_agent.publisher.pace import Pace
 from telemetry.ranges import covers
 from telemetry.topics import Flow
 
@@ -20,7 +21,8 @@ MAX_TIMEOUT_S: Final = 600.0
 MAX_PAUSE_S: Final = 600.0
 HELLO_JITTER_S: Final = 1.0
 """The ingest greets all gateways at once; they must not answer at once."""
-BACKFILL_INTERVAL_S: Final = 0.02
+PAUSE_JITTER: Final = 0.25
+"""Share of a pause that may be added to it: the ingest tells all gateways at once to wait equally long."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -44,8 +46,14 @@ class Window:
     """Batches in flight: at most 4 live and 2 backfill; one alone after anything that looks like a broken path."""
 
     def __init__(
-        self, *, random: Callable[[], float], timeout_s: float = TIMEOUT_S, max_timeout_s: float = MAX_TIMEOUT_S
+        self,
+        *,
+        random: Callable[[], float],
+        pace: Pace | None = None,
+        timeout_s: float = TIMEOUT_S,
+        max_timeout_s: float = MAX_TIMEOUT_S,
     ) -> None:
+        self.pace = pace or Pace()
         self._random = random
         self._timeout_s = timeout_s
         self._max_timeout_s = max_timeout_s
@@ -56,7 +64,7 @@ class Window:
         """Time-outs in a row without any acknowledgement."""
         self._probe_at = 0.0
         self._paused_until = 0.0
-        self._backfill_at = 0.0
+        self._refused_until = 0.0
         self._last_ack_at = float("-inf")
 
     @property
@@ -74,9 +82,14 @@ class Window:
         return sum(one.flow is flow for one in self._flying)
 
     def connected(self, now: float) -> None:
-        """Begin anew on a new connection: everything unacknowledged is sent again, the oldest first, alone."""
+        """Begin anew on a new connection: everything unacknowledged is sent again, the oldest first, alone.
+
+        One that was probed in vain before comes after the others: it may be why the broker hung up.
+        """
         self._connected = True
-        self._start_afresh()
+        self._silences = 0
+        for one in self._flying:
+            one.timeouts = 0
         self._probe(now)
 
     def disconnected(self) -> None:
@@ -86,12 +99,31 @@ class Window:
     def ingest_here(self, now: float) -> None:
         """Probe within a second: the ingest has just started and may have lost what was on its way."""
         if self._flying:
-            self._start_afresh()
+            self._silences = 0
+            for one in self._flying:
+                one.timeouts = one.probes = 0
             self._probe(now + HELLO_JITTER_S * self._random())
 
     def pause(self, now: float, seconds: float) -> None:
-        """Send nothing new for `seconds`; what is in flight stays so."""
-        self._paused_until = max(self._paused_until, now + min(seconds, MAX_PAUSE_S))
+        """Send nothing new for `seconds`, as the ingest asks; what is in flight stays so.
+
+        It may have put a batch aside: the oldest is probed when the pause is over, not only after its time-out.
+        """
+        seconds = min(seconds, MAX_PAUSE_S) * (1 + PAUSE_JITTER * self._random())
+        self._paused_until = max(self._paused_until, now + seconds)
+        self.pace.slow_down(now)
+        if not self._silences:
+            for one in self._flying:
+                one.due = min(one.due, self._paused_until)
+
+    def resume(self, now: float) -> None:
+        """End a long pause within a second: the ingest stores again."""
+        if self._paused_until > now + HELLO_JITTER_S:
+            self._paused_until = now + HELLO_JITTER_S * self._random()
+
+    def refused(self, now: float, seconds: float) -> None:
+        """Send nothing new for `seconds`: the broker did not take a message."""
+        self._refused_until = max(self._refused_until, now + seconds)
 
     def expire(self, now: float) -> int:
         """Note acknowledgements that are overdue; return how many."""
@@ -110,13 +142,11 @@ class Window:
         return len(late)
 
     def next_resend(self, now: float) -> InFlight | None:
-        """Return the batch that has to be sent again now: the probe, or in an open window the oldest that waits."""
+        """Return the batch that has to be sent now: the probe, or in an open window the oldest that waits."""
         if not self._connected:
             return None
         waiting = [one for one in self._flying if one.sent_at is None]
-        if not self._probing:
-            return waiting[0] if waiting else None
-        if now < self._probe_at or len(waiting) < len(self._flying):
+        if self._probing and (now < self._probe_at or len(waiting) < len(self._flying)):
             return None
         # The oldest first; when it was probed in vain the next has its turn: one poison batch must not block all.
         return min(waiting, key=lambda one: one.probes, default=None)
@@ -125,16 +155,16 @@ class Window:
         """Whether a new batch of `flow` may be sent now."""
         if (
             not self._connected
-            or now < self._paused_until
+            or now < max(self._paused_until, self._refused_until)
             or (self._probing and (self._flying or now < self._probe_at))
         ):
             return False
-        if flow is Flow.BACKFILL and now < self._backfill_at:
+        if flow is Flow.BACKFILL and now < self.pace.ready_at():
             return False
         return self.count(flow) < LIMITS[flow]
 
     def add(self, batch: Outgoing, flow: Flow) -> InFlight:
-        """Take a new batch in; the caller has asked `can_take` and sends it now, see `sent`."""
+        """Take a new batch in; the caller has asked `can_take`, and sends it now, see `sent`, or by `next_resend`."""
         one = InFlight(batch=batch, flow=flow)
         self._flying.append(one)
         return one
@@ -151,7 +181,7 @@ class Window:
         if self._probing:
             one.probes += 1
         if one.flow is Flow.BACKFILL:
-            self._backfill_at = now + BACKFILL_INTERVAL_S
+            self.pace.sent(len(one.batch.payload), now)
 
     def acknowledged(self, epoch: str, spans: Sequence[Range], now: float) -> list[InFlight]:
         """Take out the batches of `epoch` in `spans` and return them; any open the window."""
@@ -161,6 +191,9 @@ class Window:
             self._probing = False
             self._silences = 0
             self._last_ack_at = now
+        for one in done:
+            if one.sends == 1:
+                self.pace.acknowledged(one.first_sent_at, now)
         return done
 
     def forget(self, keys: Collection[tuple[str, int]]) -> None:
@@ -170,13 +203,9 @@ class Window:
     def next_at(self, now: float) -> float | None:
         """Return when time alone changes what may be sent; none if only an acknowledgement or a new batch does."""
         times = [one.due for one in self._flying if one.sent_at is not None]
-        times += [at for at in (self._probe_at, self._paused_until, self._backfill_at) if at > now]
+        holding = (self._probe_at, self._paused_until, self._refused_until, self.pace.ready_at())
+        times += [at for at in holding if at > now]
         return min(times, default=None)
-
-    def _start_afresh(self) -> None:
-        self._silences = 0
-        for one in self._flying:
-            one.timeouts = one.probes = 0
 
     def _probe(self, at: float) -> None:
         self._probing = True

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import pytest
@@ -16,6 +17,7 @@ from telemetry.ack import Ack, encode_ack
 from telemetry.batch import decode_batch, unpack
 from telemetry.topics import Channel, all_telemetry, gateway_topic
 from tests.edge_agent.buffer.helpers import event, opened, sample, until
+from tests.edge_agent.publisher.helpers import Proxy
 from tests.servers import make_mosquitto, mosquitto
 
 if TYPE_CHECKING:
@@ -86,16 +88,17 @@ class Ingest:
         }
 
 
-def publisher_of(buffer: object, server: Server, counters: Counters) -> Publisher:
+def publisher_of(buffer: object, broker: Broker, counters: Counters, **options: Any) -> Publisher:
     return Publisher(
         buffer,  # type: ignore[arg-type]
-        broker=Broker(host=server.host, port=server.port),
+        broker=broker,
         site="school",
         gateway="gw-1",
         boot_id="boot",
         simulated=False,
         window_s=0.4,
         counters=counters,
+        **options,
     )
 
 
@@ -109,7 +112,7 @@ async def test_all_arrives_through_kills_of_the_broker_and_restarts_of_the_agent
         for life in range(3):
             async with opened(tmp_path / "buffer") as (buffer, counters), asyncio.TaskGroup() as group:
                 ingest.epoch = buffer.epoch
-                publisher = publisher_of(buffer, mosquitto, counters)
+                publisher = publisher_of(buffer, Broker(host=mosquitto.host, port=mosquitto.port), counters)
                 group.create_task(publisher.run(), name="publisher")
                 for step in range(150):
                     made.append(float(life * 1000 + step))
@@ -130,4 +133,30 @@ async def test_all_arrives_through_kills_of_the_broker_and_restarts_of_the_agent
         hearing.cancel()
     assert ingest.values() == made
     assert ingest.handles() == handles
+    assert ingest.altered == 0
+
+
+async def test_pain_01_a_hundred_reconnects_lose_nothing(tmp_path: Path, mosquitto: Server) -> None:
+    """The cable is pulled a hundred times, at any moment: in the midst of a message, an acknowledgement, a login."""
+    ingest = Ingest(mosquitto)
+    made: list[float] = []
+    async with asyncio.TaskGroup() as outer, Proxy(mosquitto.host, mosquitto.port) as proxy:
+        hearing = outer.create_task(ingest.run(), name="ingest")
+        async with opened(tmp_path / "buffer") as (buffer, counters), asyncio.TaskGroup() as group:
+            ingest.epoch = buffer.epoch
+            chance = random.Random(1)  # noqa: S311 - the same cuts each time
+            publisher = publisher_of(buffer, proxy.broker, counters, random=lambda: 0.02)
+            group.create_task(publisher.run(), name="publisher")
+            for cut in range(1, 101):
+                await until(lambda cut=cut: counters.get("publisher.connections") >= cut)  # type: ignore[misc]
+                for _ in range(4):
+                    made.append(float(len(made)))
+                    await buffer.append(sample(value=made[-1]))
+                    await asyncio.sleep(0.02 * chance.random())
+                await proxy.cut()
+            await until(lambda: buffer.status().values == 0, 20)
+            assert counters.get("publisher.connections") >= 101
+            await publisher.stop()
+        hearing.cancel()
+    assert ingest.values() == made
     assert ingest.altered == 0

@@ -76,6 +76,8 @@ class FakeOutbox:
 
     def acknowledge(self, ack: Ack) -> None:
         self.acks.append(ack)
+        if ack.epoch != self.epoch:
+            return
         for number in list(numbers_in(ack.stored, among=list(self.taken))):
             del self.taken[number]
             self.stored.append(number)

@@ -76,7 +76,7 @@ async def test_birth_goodbye_and_last_will(mosquitto: Server) -> None:
             await until(lambda: not publisher.connected)
 
 
-async def test_broker_down_at_the_start_and_killed_later(make_mosquitto: MakeServer) -> None:
+async def test_pain_11_broker_down_at_the_start_and_killed_later(make_mosquitto: MakeServer) -> None:
     server = make_mosquitto()
     server.kill()
     async with published(broker_of(server)) as (publisher, outbox, counters):

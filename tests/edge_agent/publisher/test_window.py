@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edge_agent.publisher.backoff import CAP_S, Backoff
 from edge_agent.publisher.latency import ENOUGH, Latency
-from edge_agent.publisher.window import HELLO_JITTER_S, LIMITS, MAX_PAUSE_S, InFlight, Window
+from edge_agent.publisher.pace import OVERHEAD_BYTES, Pace
+from edge_agent.publisher.window import HELLO_JITTER_S, LIMITS, MAX_PAUSE_S, PAUSE_JITTER, InFlight, Window
 from telemetry.topics import Flow
 from tests.edge_agent.publisher.helpers import EPOCH, FakeBatch
 
@@ -122,15 +123,69 @@ def test_a_pause_holds_back_what_is_new_only() -> None:
     waiting[Flow.LIVE] = [5]
     it.pause(0, 3)
     assert send_all(it, 1, waiting) == []
-    assert it.next_at(1) == 3
+    until = 3 * (1 + PAUSE_JITTER / 2)
+    assert it.next_at(1) == until, "all gateways are told to wait equally long: each waits a little longer"
     it.disconnected()
     it.connected(2)
     assert send_all(it, 2, waiting) == [1]
     ack(it, 2, 1)
     assert send_all(it, 2, waiting) == [2]
-    assert send_all(it, 3, waiting) == [5]
-    it.pause(3, 1e9)
-    assert it.can_take(Flow.LIVE, 3 + MAX_PAUSE_S)
+    assert send_all(it, until, waiting) == [5]
+    it.pause(until, 1e9)
+    assert not it.can_take(Flow.LIVE, until + MAX_PAUSE_S)
+    assert it.can_take(Flow.LIVE, until + MAX_PAUSE_S * (1 + PAUSE_JITTER))
+
+
+def test_what_the_ingest_put_aside_is_probed_when_its_pause_is_over() -> None:
+    it, waiting = opened(live=2)
+    assert send_all(it, 0, waiting) == [1, 2]
+    it.pause(0, 2)
+    assert send_all(it, 1, waiting) == []
+    until = it.next_at(1)
+    assert until == 2 * (1 + PAUSE_JITTER / 2)
+    assert it.expire(until) == 2
+    assert send_all(it, until, waiting) == [1], "the oldest alone"
+    it.pause(until, 2)
+    assert it.expire(until + 3) == 0, "a store that is away is not asked at every pause's end"
+
+
+def test_a_store_that_is_back_ends_a_long_pause_within_a_second() -> None:
+    it, waiting = opened(live=1)
+    send_all(it, 0, waiting)
+    waiting[Flow.LIVE] = [2]
+    it.pause(0, 60)
+    ack(it, 10, 1)
+    it.resume(10)
+    assert send_all(it, 10, waiting) == []
+    assert send_all(it, 10 + HELLO_JITTER_S, waiting) == [2]
+    it.refused(20, 60)
+    it.resume(20)
+    assert not it.can_take(Flow.LIVE, 21), "what the broker refuses is another matter"
+
+
+def test_backfill_is_paced_by_its_bytes_and_live_is_not() -> None:
+    it, waiting = opened(live=1, backfill=1)
+    it.pace = Pace(bytes_per_s=1000)
+    assert send_all(it, 0, waiting) == [1, 101]
+    size = len(FakeBatch(number=101).payload) + OVERHEAD_BYTES
+    waiting[Flow.LIVE], waiting[Flow.BACKFILL] = [2], [102]
+    assert send_all(it, 0.01, waiting) == [2]
+    assert it.next_at(0.01) == size / 1000
+    assert send_all(it, size / 1000, waiting) == [102]
+
+
+def test_the_pace_halves_when_acknowledgements_are_late_and_recovers_with_quick_ones() -> None:
+    pace = Pace(bytes_per_s=64_000, late_s=1.0)
+    pace.acknowledged(10.0, 12.0)
+    assert pace.share == 0.5
+    pace.acknowledged(11.5, 13.0)
+    assert pace.share == 0.5, "it was on its way when we slowed down"
+    for second in range(10):
+        pace.acknowledged(14.0 + second, 15.5 + second)
+    assert pace.share == 1 / 32, "a backlog shrinks also where the store is slow"
+    for second in range(31):
+        pace.acknowledged(30.0 + second, 30.1 + second)
+    assert pace.share == 1.0
 
 
 def test_what_was_purged_is_not_sent_again_and_holds_nobody_up() -> None:
@@ -205,6 +260,10 @@ class Path(RuleBasedStateMachine):
     def pause(self, seconds: float) -> None:
         self.window.pause(self.now, seconds)
 
+    @rule()
+    def resume(self) -> None:
+        self.window.resume(self.now)
+
     @precondition(lambda self: self.window.in_flight)
     @rule(data=st.data())
     def acknowledge(self, data: Any) -> None:
@@ -242,11 +301,14 @@ TestPath = Path.TestCase
 @given(st.floats(0, 1), st.integers(0, 100))
 def test_backoff_is_quick_at_first_and_capped(value: float, failures: int) -> None:
     backoff = Backoff(random=lambda: value)
-    assert sum(backoff.after_failure() for _ in range(3)) <= 1.75
+    assert sum(backoff.after_failure() for _ in range(3)) <= 3.5
     assert all(0 <= backoff.after_failure() <= CAP_S for _ in range(failures))
     assert CAP_S / 2 <= backoff.after_refusal() <= CAP_S
     backoff.worked()
-    assert backoff.after_failure() <= 0.25
+    assert backoff.after_failure() <= 0.5
+    backoff.worked()
+    assert backoff.after_failure(unanswered=True) <= 8
+    assert backoff.after_failure() <= 16
 
 
 def test_latency_is_the_95th_percentile() -> None:
