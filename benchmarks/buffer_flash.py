@@ -30,14 +30,14 @@ MAX_BYTES: Final = 64_000_000
 
 
 @contextlib.contextmanager
-def _device(folder: Path) -> Iterator[tuple[Path, Callable[[], int], str]]:
+def flash_device(folder: Path, options: str = "noatime") -> Iterator[tuple[Path, Callable[[], int], str]]:
     """Yield (a folder, what counts the bytes written to its device, how they are counted)."""
     image, mounted = folder / "flash.img", folder / "flash"
     mounted.mkdir()
     steps = (
         ["truncate", "-s", "256M", str(image)],
         ["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(image)],
-        ["mount", "-o", "loop,noatime", str(image), str(mounted)],
+        ["mount", "-o", f"loop,{options}", str(image), str(mounted)],
     )
     for step in steps:
         try:
@@ -98,7 +98,7 @@ def _sqlite(path: Path, written: Callable[[], int]) -> float:
 
 def run() -> list[dict[str, Any]]:
     """Measure both on the same file system, which is removed again."""
-    with tempfile.TemporaryDirectory(prefix="flash-bench-") as name, _device(Path(name)) as (folder, written, how):
+    with tempfile.TemporaryDirectory(prefix="flash-bench-") as name, flash_device(Path(name)) as (folder, written, how):
         ours = asyncio.run(_buffer(folder / "buffer", written))
         theirs = _sqlite(folder / "store.sqlite", written)
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -48,12 +49,16 @@ privacy_app.add_typer(audit_app, name="audit")
 @app.command(epilog=EPILOG)
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the agent until SIGTERM or SIGINT."""
+    # What a start makes is there to stay; the collector would look through all of it again and again.
+    gc.disable()
     from edge_agent.agent import run_agent  # noqa: PLC0415 - `check` and `buffer` need no broker client
     from edge_agent.configuration import load_configuration  # noqa: PLC0415
 
     try:
         configuration = load_configuration(config)
         _log_to_stderr(configuration.settings.log.level)
+        gc.freeze()
+        gc.enable()
         asyncio.run(_until_stopped(run_agent(configuration)))
     except ConfigError as error:
         _print_problems("error", error.problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 from decimal import Decimal
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SEE: Final = "drivers/modbus/README.md"
 FUNCTIONS: Final = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 _FORMATS: Final = {
+    "bool": "H",
     "int16": "h",
     "uint16": "H",
     "int32": "i",
@@ -65,7 +67,12 @@ class Source:
     @property
     def count(self) -> int:
         """How many registers (or bits) the value takes."""
-        return 1 if self.type == "bool" else struct.calcsize(f">{_FORMATS[self.type]}") // 2
+        return self.format.size // 2
+
+    @property
+    def format(self) -> struct.Struct:
+        """What its registers hold, their bytes in the order of the words; a flag stands in one register."""
+        return struct.Struct(("<" if self.word_order == "little" else ">") + _FORMATS[self.type])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=FORBID)
@@ -81,7 +88,7 @@ class Options:
     """Unused registers read along to save a request; 0 for devices that refuse reads across holes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """One point's place inside a block."""
 
@@ -89,11 +96,13 @@ class Place:
     source: Source
     at: int
     """Offset from the block's address, in registers or bits."""
+    format: struct.Struct
+    """What its registers hold."""
     digits: int | None
     """Decimals the scale can make; rounds away binary noise such as 214 * 0.1 = 21.400000000000002."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """One read request."""
 
@@ -121,18 +130,23 @@ def _bit(data: bytes, at: int) -> bool:
 
 def _register(data: bytes, field: Place) -> Value | None:
     source = field.source
-    raw = data[2 * field.at : 2 * (field.at + source.count)]
-    if source.byte_order == "little":
-        raw = b"".join(raw[i + 1 : i + 2] + raw[i : i + 1] for i in range(0, len(raw), 2))
+    raw = data[2 * field.at : 2 * field.at + field.format.size]
     if source.bit is not None:
-        return bool(int.from_bytes(raw, "big") >> source.bit & 1)
-    if source.word_order == "little":
-        raw = b"".join(raw[i : i + 2] for i in range(len(raw) - 2, -1, -2))
-    number = struct.unpack(f">{_FORMATS[source.type]}", raw)[0]
+        return bool(int.from_bytes(raw, source.byte_order) >> source.bit & 1)
+    if source.byte_order != source.word_order:
+        raw = _exchanged(raw)
+    number = field.format.unpack(raw)[0]
     if (source.invalid is not None and number == source.invalid) or not math.isfinite(number):
         return None
     value = float(number) * source.scale + source.offset
     return value if field.digits is None else round(value, field.digits)
+
+
+def _exchanged(raw: bytes) -> bytes:
+    """Return `raw` with the two bytes of each register exchanged."""
+    exchanged = bytearray(raw)
+    exchanged[0::2], exchanged[1::2] = raw[1::2], raw[0::2]
+    return bytes(exchanged)
 
 
 def plan(profile: DeviceProfile, options: Options) -> tuple[Block, ...]:
@@ -173,7 +187,13 @@ def _block(function: int, group: Sequence[tuple[Point, Source]]) -> Block:
         address=address,
         count=max(source.address + source.count for _, source in group) - address,
         fields=tuple(
-            Place(name=point.name, source=source, at=source.address - address, digits=_digits(source))
+            Place(
+                name=point.name,
+                source=source,
+                at=source.address - address,
+                format=source.format,
+                digits=_digits(source),
+            )
             for point, source in group
         ),
     )

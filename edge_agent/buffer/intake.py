@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edge_agent.buffer.holding import Holding
     from edge_agent.buffer.identity import Identity
     from telemetry.counters import Counters
-    from telemetry.sample import Admitted
+    from telemetry.sample import Admitted, DataClass
 
 LINGER_SHARE: Final = 0.25
 """Share of the window that a batch waits for company."""
@@ -42,6 +42,7 @@ class Intake:
         self._linger_s = window_s * LINGER_SHARE
         self._counters = counters
         self._on_closed = on_closed
+        self._met: set[DataClass] = set()
         self._loop = asyncio.get_running_loop()
         self.rate = Rate(self._loop.time())
 
@@ -63,6 +64,9 @@ class Intake:
         if self._assembler.full(batch):
             self._close(batch)
         elif batch.samples == 1 and not batch.event:
+            if admitted.data_class not in self._met:
+                self._met.add(admitted.data_class)
+                batch.opened -= self._linger_s  # whoever started the agent waits for the first of each class
             self._loop.call_at(batch.opened + self._linger_s, self.close_overdue)
         return batch.samples == 1
 

@@ -31,7 +31,7 @@ async def poll(
     *,
     period_s: float,
 ) -> None:
-    """Read the device every `period_s` seconds, from a random phase on, until cancelled."""
+    """Read the device at once and then every `period_s` seconds, from a random phase on, until cancelled."""
     backoff = Backoff()
     passing = Passing(emit)
     while True:
@@ -55,7 +55,8 @@ async def _read_for_ever(
     period_s: float,
 ) -> None:
     loop = asyncio.get_running_loop()
-    due = loop.time() + random.random() * min(period_s, 1.0)  # noqa: S311 - spreads devices over the bus
+    due = loop.time()
+    phase_s = random.random() * min(period_s, 1.0)  # noqa: S311 - spreads devices over the bus
     failures = 0
     reported = float("-inf")
     while True:
@@ -74,7 +75,8 @@ async def _read_for_ever(
             backoff.reset()
             state.sampled()
             await emit(sample)
-        due += period_s
+        due += period_s + phase_s
+        phase_s = 0.0
         if due < loop.time():
             missed = int((loop.time() - due) / period_s) + 1
             context.counters.add(f"device.{context.device}.missed_periods", missed)

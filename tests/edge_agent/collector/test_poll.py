@@ -94,6 +94,11 @@ async def test_a_device_is_read_each_period_and_released_at_the_end():
     assert polled.bad == []
 
 
+async def test_the_first_reading_waits_for_no_period():
+    async with Polled(Scripted(), period_s=3600.0).run() as polled:
+        await until(lambda: len(polled.good) == 1)
+
+
 async def test_periods_missed_by_a_slow_reading_are_counted_and_not_caught_up():
     async def slow():
         await asyncio.sleep(0.09)
