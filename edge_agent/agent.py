@@ -24,6 +24,7 @@ from edge_agent.configuration import open_documents
 from edge_agent.devices import Devices, show
 from edge_agent.erasing import NAME as ERASURES
 from edge_agent.erasing import Eraser
+from edge_agent.estimate import estimate
 from edge_agent.health import Health, Progress, feed_watchdog, tell
 from edge_agent.lessons import LESSON_PROFILE, LessonDevices, make_groups
 from edge_agent.notify import notify
@@ -96,9 +97,13 @@ class Agent:
             simulated=settings.simulated,
             window_s=settings.window_s,
             max_bytes=settings.buffer.max_bytes,
+            max_age_days=settings.buffer.age_limits,
+            flash_budget_bytes=settings.buffer.flash_budget_bytes,
+            estimate=estimate(settings, self._configuration.devices),
             devices=infos,
             counters=self._counters,
             now_ns=self._clock.now_ns,
+            clock_synced=self._clock.synced,
         )
         documents = open_documents(self._configuration, clock=self._clock, counters=self._counters)
         audit = open_audit(settings.privacy_dir, counters=self._counters, now_ns=self._clock.now_ns)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from edge_agent.audit_page import app as audit_app
+from edge_agent.buffer_cli import buffer_app
 from edge_agent.camera_trials import camera_app
 from edge_agent.cli_common import DEFAULT_CONFIG, EPILOG, EXIT_CONFIG, EXIT_FAILED, EXIT_UNAVAILABLE, ConfigOption
 from edge_agent.models_cli import models_app
@@ -38,7 +39,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-buffer_app = typer.Typer(help="The durable buffer.", epilog=EPILOG, no_args_is_help=True)
 app.add_typer(buffer_app, name="buffer")
 app.add_typer(camera_app, name="camera")
 app.add_typer(models_app, name="models")
@@ -93,28 +93,6 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json_: JsonOption = False) -> N
             typer.echo(f"{kind}: {words}")
         typer.echo(f"{len(problems) + len(errors)} errors, {len(warnings)} warnings")
     raise typer.Exit(EXIT_CONFIG if problems else EXIT_FAILED if errors else 0)
-
-
-@buffer_app.command(epilog=EPILOG)
-def status(config: ConfigOption = DEFAULT_CONFIG, json_: JsonOption = False) -> None:
-    """Show what waits in the buffer, and for how many hours there is room."""
-    from edge_agent.buffer import read_status  # noqa: PLC0415
-    from edge_agent.settings import parse_settings, read_table  # noqa: PLC0415
-
-    try:
-        settings = parse_settings(read_table(config), f"{config}:")
-    except ConfigError as error:
-        _print_problems("error", error.problems)
-        raise typer.Exit(EXIT_CONFIG) from error
-    if not settings.buffer.path.is_dir():
-        typer.echo(f"error: {settings.buffer.path}: there is no buffer yet → start the agent once", err=True)
-        raise typer.Exit(EXIT_UNAVAILABLE)
-    found = read_status(settings.buffer.path, max_bytes=settings.buffer.max_bytes)
-    if json_:
-        typer.echo(json.dumps(asdict(found)))
-        return
-    for name, value in asdict(found).items():
-        typer.echo(f"{name.replace('_', ' '):>16}  {'-' if value is None else value}")
 
 
 async def _until_stopped(agent: Coroutine[Any, Any, None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -15,6 +16,7 @@ from telemetry.sample import Sample
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from edge_agent.buffer import FlashState
     from edge_agent.clock import Clock
     from edge_agent.collector import DeviceState
     from edge_agent.privacy import Documents
@@ -25,6 +27,7 @@ SCHEMA: Final = "campus.health/1"
 ROW_EVERY_S: Final = 60.0
 DISK_HANGS_S: Final = 30.0
 """A write that takes so long: the flash card or its driver is stuck, and a restart is the only cure."""
+_DROPPED: Final = ("buffer.dropped_values", "buffer.expired_values")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -41,6 +44,14 @@ class BufferState(Protocol):
     def oldest_age_s(self) -> float | None: ...  # noqa: D102
     @property
     def hours_left(self) -> float | None: ...  # noqa: D102
+    @property
+    def hours_left_of(self) -> Mapping[str, float]: ...  # noqa: D102
+    @property
+    def rate(self) -> str | None: ...  # noqa: D102
+    @property
+    def disk_error(self) -> str | None: ...  # noqa: D102
+    @property
+    def flash(self) -> FlashState | None: ...  # noqa: D102
 
 
 def rss_bytes() -> int:
@@ -97,7 +108,11 @@ class Health:
                 "bytes": buffer.disk_bytes,
                 "oldest_age_s": buffer.oldest_age_s,
                 "hours_left": buffer.hours_left,
+                "hours_left_of": dict(buffer.hours_left_of),
+                "rate": buffer.rate,
+                "disk_error": buffer.disk_error,
             },
+            "flash": None if buffer.flash is None else asdict(buffer.flash),
             "devices": {name: state.document() for name, state in self._devices.items()},
             "counters": self._counters.snapshot(),
         }
@@ -106,7 +121,7 @@ class Health:
         """Return the gateway's own sample, of class `ops`."""
         buffer = self._buffer()
         up = sum(state.document()["state"] == "up" for state in self._devices.values())
-        dropped = sum(n for name, n in self._counters.snapshot().items() if name.startswith("buffer.dropped_values"))
+        dropped = sum(n for name, n in self._counters.snapshot().items() if name.startswith(_DROPPED))
         return Sample(
             device=self._settings.gateway,
             acquired_at_ns=self._clock.now_ns(),

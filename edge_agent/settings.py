@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from telemetry.errors import ConfigError, Problem
+from telemetry.sample import DataClass
 from telemetry.topics import NAME
 from telemetry.validation import problems_of
 
@@ -78,6 +79,25 @@ class BufferSettings(_Section):
 
     path: Path
     max_bytes: Annotated[int, Field(ge=4 * 1024 * 1024)] = 2_000_000_000
+    """On disk. Beyond it the least valuable data go first: vitals and the like, then the room's, then attendance."""
+    max_age_days: Annotated[float, Field(gt=0, le=3660)] | None = None
+    """How long anything may wait to be sent; none: until `max_bytes` is full."""
+    max_personal_age_days: Annotated[float, Field(gt=0, le=3660)] = 90.0
+    """The same for attendance: longer than the longest holiday, half of what a store keeps."""
+    max_sensitive_age_days: Annotated[float, Field(gt=0, le=3660)] = 7.0
+    """The same for vitals: as long as a store keeps them."""
+    flash_budget_bytes: Annotated[int, Field(gt=0)] = 5_000_000
+    """What the buffer should write in a day while the link is healthy; told beside what it does write."""
+
+    @property
+    def age_limits(self) -> dict[DataClass, float]:
+        """Days that a class may wait, for those that have a limit."""
+        anything = {} if self.max_age_days is None else dict.fromkeys(DataClass, self.max_age_days)
+        longest = self.max_age_days or float("inf")
+        return anything | {
+            DataClass.PERSONAL: min(longest, self.max_personal_age_days),
+            DataClass.SENSITIVE: min(longest, self.max_sensitive_age_days),
+        }
 
 
 class PrivacySettings(_Section):

@@ -30,3 +30,14 @@ def numbers_in(ranges: Iterable[Range], *, among: Iterable[int]) -> Iterator[int
     """Yield those numbers of `among` that `ranges` cover; a hostile huge range costs nothing."""
     wanted = list(ranges)
     return (number for number in among if covers(wanted, number))
+
+
+def merge(old: Iterable[Range], new: Iterable[Range]) -> list[Range]:
+    """Return the union of two sets of ranges, sorted and disjoint."""
+    merged: list[Range] = []
+    for first, last in sorted([*old, *new]):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return merged

@@ -32,6 +32,7 @@ _COUNTER: Final = re.compile(r"[A-Za-z0-9_.-]{1,120}")
 _KINDS: Final = (
     ("gate.withheld.", DropKind.WITHHELD),
     ("buffer.dropped_values.", DropKind.DROPPED),
+    ("buffer.expired_values.", DropKind.DROPPED),
     ("buffer.lost_values", DropKind.DROPPED),
     ("buffer.unreadable_", DropKind.DROPPED),
     ("buffer.quarantine_full", DropKind.DROPPED),

@@ -135,6 +135,7 @@ DOCUMENT_STATES: Final[Mapping[str, Words]] = {
 COUNTER_WORDS: Final[Mapping[str, Words]] = {
     "buffer.dropped_values": _w("缓冲已满，丢弃的数值", "values dropped because the buffer was full"),
     "buffer.dropped_batches": _w("缓冲已满，丢弃的批次", "batches dropped because the buffer was full"),
+    "buffer.expired_values": _w("等待过久，丢弃的数值", "values dropped because they had waited too long"),
     "buffer.lost_values": _w("磁盘损坏丢失的数值", "values lost to a damaged disk"),
     "buffer.lost_batches": _w("磁盘损坏丢失的批次", "batches lost to a damaged disk"),
     "buffer.unreadable_batches": _w("磁盘上读不出的批次", "batches that the disk no longer gives back"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edge_agent.buffer.priority import Priority, priority_of
 from edge_agent.buffer.record import EncodedBatch
 from telemetry.batch import SCHEMA, Batch, BatchSample, DeviceBlock, DeviceInfo, encode_batch, pack
 from telemetry.errors import ConfigError, Problem
@@ -35,6 +36,11 @@ class OpenBatch:
     values: int = 0
     plain_bytes: int = 0
     oldest_at_ns: int = 0
+
+    @property
+    def priority(self) -> Priority:
+        """What it is worth."""
+        return priority_of(self.data_class, event=self.event)
 
 
 @dataclass(slots=True, kw_only=True)

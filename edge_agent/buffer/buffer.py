@@ -6,15 +6,18 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final, Self
 
+from edge_agent.buffer.ageing import Ages
 from edge_agent.buffer.assembly import Assembler
 from edge_agent.buffer.holding import Holding
+from edge_agent.buffer.housekeeping import Housekeeping
 from edge_agent.buffer.intake import Intake
 from edge_agent.buffer.opening import Opened, open_directory
 from edge_agent.buffer.purge import Purger
+from edge_agent.buffer.rates import Flash
 from edge_agent.buffer.record import HEADER_BYTES, EncodedBatch
-from edge_agent.buffer.segment import merge
-from edge_agent.buffer.status import BufferStatus, hours_left
+from edge_agent.buffer.status import BufferStatus, Held, greatest_age_h, hours
 from edge_agent.buffer.writer import Writer
+from telemetry.ranges import merge
 from telemetry.sample import Admitted, Durability
 
 if TYPE_CHECKING:
@@ -26,10 +29,12 @@ if TYPE_CHECKING:
     from telemetry.ack import Ack
     from telemetry.batch import DeviceInfo
     from telemetry.counters import Counters
+    from telemetry.sample import DataClass
 
 SPILL_SHARE: Final = 0.75
 """Share of the window after which an unacknowledged sample starts its way to disk; the rest is for the fsync."""
 MAX_MEMORY_BYTES: Final = 4 * 1024 * 1024
+FLASH_BUDGET_BYTES: Final = 5_000_000
 
 
 class Buffer:
@@ -47,12 +52,17 @@ class Buffer:
         window_s: float,
         max_bytes: int,
         max_memory_bytes: int,
+        max_age_days: Mapping[DataClass, float],
+        estimate: Mapping[str, float] | None,
+        flash_budget_bytes: int,
         counters: Counters,
         now_ns: Callable[[], int],
+        clock_synced: Callable[[], bool],
     ) -> None:
         self._opened = opened
         self._window_s = window_s
         self._max_bytes = max_bytes
+        self._max_age_days = max_age_days
         self._counters = counters
         self._now_ns = now_ns
         self._loop = asyncio.get_running_loop()
@@ -65,12 +75,24 @@ class Buffer:
             counters=counters,
             on_closed=self._ready,
         )
+        self._housekeeping = Housekeeping(
+            opened,
+            intake=self._intake,
+            holding=self._holding,
+            ages=Ages(max_age_days, now_ns=now_ns, synced=clock_synced),
+            flash=Flash(budget_bytes_a_day=flash_budget_bytes, start=self._loop.time()),
+            max_bytes=max_bytes,
+            estimate=estimate,
+            kept=opened.figures,
+            counters=counters,
+            now_ns=now_ns,
+        )
         self._writer = Writer(
             opened,
             intake=self._intake,
             holding=self._holding,
+            housekeeping=self._housekeeping,
             window_s=window_s,
-            max_bytes=max_bytes,
             max_memory_bytes=max_memory_bytes,
             counters=counters,
             on_ready=self._ready,
@@ -98,9 +120,15 @@ class Buffer:
         max_batch_values: int = 1000,
         max_memory_bytes: int = MAX_MEMORY_BYTES,
         spill_share: float = SPILL_SHARE,
+        max_age_days: Mapping[DataClass, float] | None = None,
+        clock_synced: Callable[[], bool] = lambda: True,
+        estimate: Mapping[str, float] | None = None,
+        flash_budget_bytes: int = FLASH_BUDGET_BYTES,
     ) -> Self:
         """Open the buffer directory `path`, made if missing; what an earlier run left is taken in.
 
+        `max_age_days`: how long a class may wait to be sent, if it has a limit. `estimate`: bytes an hour by priority
+        that the devices may bring, for as long as nothing was measured. `flash_budget_bytes`: a day, on a healthy link.
         Damage never stops it. Raises ConfigError if the directory cannot be used at all or another agent uses it.
         """
         opened = await open_directory(
@@ -122,8 +150,12 @@ class Buffer:
             window_s=window_s,
             max_bytes=max_bytes,
             max_memory_bytes=max_memory_bytes,
+            max_age_days=max_age_days or {},
+            estimate=estimate,
+            flash_budget_bytes=flash_budget_bytes,
             counters=counters,
             now_ns=now_ns,
+            clock_synced=clock_synced,
         )
 
     async def __aenter__(self) -> Self:
@@ -171,7 +203,7 @@ class Buffer:
             await self._writer.committed()
         else:
             if first:
-                self._opened.samples.wake.set()
+                self._opened.spilled[0].wake.set()
             await self._writer.room()
 
     def close_open_batches(self) -> None:
@@ -196,7 +228,7 @@ class Buffer:
         self._notify = notify
 
     def take_live(self) -> EncodedBatch | None:
-        """Return the oldest batch younger than W, events first; the taker sends it until it is acknowledged."""
+        """Return the oldest batch younger than W, the most valuable first; the taker sends it until acknowledged."""
         self._intake.wanted = True
         self._intake.close_overdue()
         # While the disk fails or hangs, an event is safer with the ingest than here.
@@ -204,8 +236,8 @@ class Buffer:
         return self._holding.take(self._holding.next_live(self._loop.time(), self._window_s, volatile_events=volatile))
 
     async def take_backfill(self) -> EncodedBatch | None:
-        """Return the oldest batch that is not live any more, events first; the taker sends it until acknowledged."""
-        for keeper, event in ((self._opened.events, True), (self._opened.samples, False)):
+        """Return the oldest batch that is not live any more, by priority; the taker sends it until acknowledged."""
+        for keeper in self._opened.keepers:
             if keeper.state.batches:
                 batch = await keeper.read(self._holding.skip())
                 if batch is not None and (batch.epoch, batch.number) in self._purger.gone:
@@ -213,7 +245,7 @@ class Buffer:
                 if batch is not None:
                     self._holding.taken.add((batch.epoch, batch.number))
                     return batch
-            old = self._holding.next_old(self._loop.time(), self._window_s, event=event)
+            old = self._holding.next_old(self._loop.time(), self._window_s, keeper.priority)
             if old is not None:
                 return self._holding.take(old)
         return None
@@ -223,7 +255,7 @@ class Buffer:
         spans = merge(ack.stored, ((refused.batch, refused.batch) for refused in ack.refused))
         if not spans:
             return
-        keepers = (self._opened.events, self._opened.samples)
+        keepers = self._opened.keepers
         known = {self.epoch}.union(*(keeper.state.epochs for keeper in keepers))
         if ack.epoch not in known and not self._holding.knows(ack.epoch):
             self._counters.add("buffer.acks_unknown_epoch")
@@ -238,36 +270,46 @@ class Buffer:
 
     def status(self) -> BufferStatus:
         """Return what is not acknowledged yet and how long the buffer lasts."""
-        keepers = (self._opened.events, self._opened.samples)
+        keepers = self._opened.keepers
         states = [keeper.state for keeper in keepers]
         memory = [one.batch for one in self._holding.batches.values() if not one.on_disk]
         opened = self._intake.open_batches
         oldest = [state.oldest_at_ns for state in states if state.oldest_at_ns is not None]
         oldest += [one.oldest_at_ns for one in memory] + [one.oldest_at_ns for one in opened]
         batches = sum(state.batches for state in states) + len(memory)
-        held = sum(state.bytes for state in states)
         disk_bytes = sum(state.disk_bytes for state in states)
+        held = {
+            keeper.priority.folder: Held(batches=state.batches, values=state.values, bytes=state.bytes)
+            for keeper, state in zip(keepers, states, strict=True)
+        }
+        lasts = hours(
+            rates=self._housekeeping.rates(),
+            held=held,
+            max_bytes=self._max_bytes,
+            disk_bytes=disk_bytes,
+            free=self._housekeeping.free_bytes,
+            max_age_h=greatest_age_h(self._max_age_days),
+        )
         return BufferStatus(
             epoch=self.epoch,
             batches=batches,
             values=sum(state.values for state in states)
             + sum(one.values for one in memory)
             + sum(one.values for one in opened),
-            bytes=held + sum(HEADER_BYTES + len(one.payload) for one in memory),
+            bytes=sum(state.bytes for state in states) + sum(HEADER_BYTES + len(one.payload) for one in memory),
             unsent_batches=max(0, batches - len(self._holding.taken)),
             memory_batches=len(memory),
             oldest_age_s=max(0.0, (self._now_ns() - min(oldest)) / 1e9) if oldest else None,
-            hours_left=hours_left(
-                max_bytes=self._max_bytes,
-                held=held,
-                disk_bytes=disk_bytes,
-                free=self._writer.free_bytes,
-                per_hour=self._intake.rate.per_hour(self._loop.time()),
-            ),
+            hours_left=lasts.left,
+            hours_left_of=lasts.left_of,
+            rate=lasts.rate,
+            bytes_an_hour=lasts.bytes_an_hour,
+            held=held,
             disk_bytes=disk_bytes,
             max_bytes=self._max_bytes,
             disk_error=next((keeper.error for keeper in keepers if keeper.error is not None), None),
             disk_busy_s=max(keeper.busy_s for keeper in keepers),
+            flash=self._housekeeping.flash.state(self._loop.time()),
         )
 
     def _ready(self) -> None:

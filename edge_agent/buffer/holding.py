@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge_agent.buffer.priority import Priority
 from edge_agent.buffer.record import HEADER_BYTES
 from telemetry.ranges import numbers_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from edge_agent.buffer.assembly import ClosedBatch
     from edge_agent.buffer.record import EncodedBatch
     from telemetry.ranges import Range
+    from telemetry.sample import DataClass
 
 Key = tuple[str, int]
 """Epoch and number."""
@@ -61,12 +63,12 @@ class Holding:
         """Whether a batch of `epoch` is in memory."""
         return any(key[0] == epoch for key in self.batches)
 
-    def in_memory(self, *, event: bool) -> dict[Key, ClosedBatch]:
+    def in_memory(self, priority: Priority) -> dict[Key, ClosedBatch]:
         """Return what is not on disk yet."""
-        return {key: one for key, one in self.batches.items() if one.batch.event is event and not one.on_disk}
+        return {key: one for key, one in self.batches.items() if not one.on_disk and one.batch.priority is priority}
 
     def next_live(self, now: float, window_s: float, *, volatile_events: bool) -> ClosedBatch | None:
-        """Return the oldest untaken batch younger than the window, events first.
+        """Return the oldest untaken batch younger than the window, the most valuable first.
 
         An event is sent when it is durable, or at once with `volatile_events`, when the disk fails.
         """
@@ -77,15 +79,15 @@ class Holding:
             and now - one.taken_at < window_s
             and (one.on_disk or volatile_events or not one.batch.event)
         )
-        return min(young, key=lambda one: (not one.batch.event, one.taken_at), default=None)
+        return min(young, key=lambda one: (one.batch.priority, one.taken_at), default=None)
 
-    def next_old(self, now: float, window_s: float, *, event: bool) -> ClosedBatch | None:
+    def next_old(self, now: float, window_s: float, priority: Priority) -> ClosedBatch | None:
         """Return the first untaken batch as old as the window or older."""
         return next(
             (
                 one
                 for one in self.batches.values()
-                if one.batch.event is event and not one.taken and now - one.taken_at >= window_s
+                if one.batch.priority is priority and not one.taken and now - one.taken_at >= window_s
             ),
             None,
         )
@@ -103,13 +105,26 @@ class Holding:
         return bool(untaken)
 
     def drop_one(self) -> ClosedBatch | None:
-        """Let go of the oldest batch that is nowhere else, samples before events; return it, none if there is none."""
-        for event in (False, True):
-            for key, one in self.in_memory(event=event).items():
+        """Let go of the oldest of the least valuable batches that are nowhere else; none if there is none."""
+        for priority in reversed(Priority):
+            for key, one in self.in_memory(priority).items():
                 if not one.taken:
                     self.forget(key)
                     return one
         return None
+
+    def drop_older(self, limits_ns: Mapping[DataClass, int]) -> list[ClosedBatch]:
+        """Let go of the batches that are older than their class's limit and nowhere else; return them."""
+        old = {
+            key: one
+            for key, one in self.batches.items()
+            if not one.on_disk
+            and not one.taken
+            and one.batch.oldest_at_ns < limits_ns.get(one.batch.data_class, one.batch.oldest_at_ns)
+        }
+        for key in old:
+            self.forget(key)
+        return list(old.values())
 
 
 def named(keys: Iterable[Key], epoch: str, spans: Sequence[Range]) -> list[Key]:

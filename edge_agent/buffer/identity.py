@@ -12,6 +12,8 @@ import msgspec
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edge_agent.buffer.disk import Disk
+
 BLOCK: Final = 10_000
 SCHEMA: Final = "campus.buffer/1"
 UNSAVED_LIMIT: Final = 1 << 60
@@ -48,34 +50,25 @@ def read_meta(path: Path) -> Meta | None:
     return meta if meta.schema == SCHEMA else None
 
 
-def write_meta(path: Path, meta: Meta) -> None:
+def write_meta(path: Path, meta: Meta, disk: Disk) -> None:
     """Replace the meta file atomically and durably; on a full disk overwrite it in place. Raises OSError."""
     body = msgspec.json.encode(meta)
     text = body + b" %08x\n" % zlib.crc32(body)
     fresh = path.with_suffix(".new")
     try:
-        _write_synced(fresh, text, os.O_CREAT | os.O_TRUNC)
+        _write_synced(fresh, text, os.O_CREAT | os.O_TRUNC, disk)
         fresh.replace(path)
-        sync_directory(path.parent)
+        disk.sync_folder(path.parent)
     except OSError:
         # The file is smaller than one block, so this needs no space; torn, it only costs a new epoch.
-        _write_synced(path, text, 0)
+        _write_synced(path, text, 0, disk)
 
 
-def _write_synced(path: Path, text: bytes, flags: int) -> None:
+def _write_synced(path: Path, text: bytes, flags: int, disk: Disk) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
     try:
-        os.write(descriptor, text)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the creation and removal of files in `path` durable. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
+        disk.write(descriptor, text, 0)
+        disk.sync_all(descriptor)
     finally:
         os.close(descriptor)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.buffer.status import Rate
+from edge_agent.buffer.rates import Incoming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class Intake:
         self._on_closed = on_closed
         self._met: set[DataClass] = set()
         self._loop = asyncio.get_running_loop()
-        self.rate = Rate(self._loop.time())
+        self.rate = Incoming(self._loop.time())
 
     @property
     def memory_bytes(self) -> int:
@@ -104,7 +104,7 @@ class Intake:
 
     def _encode(self, batch: OpenBatch) -> None:
         closed = self._assembler.encode(batch, self.number)
-        self.rate.add(self._loop.time(), self._holding.add(closed))
+        self.rate.add(self._loop.time(), closed.batch.priority, self._holding.add(closed))
         self._counters.add("buffer.batches")
         self._counters.add("buffer.values", closed.batch.values)
         if not closed.batch.event:

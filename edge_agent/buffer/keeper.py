@@ -7,11 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from edge_agent.buffer.stream import StreamState
+from edge_agent.buffer.files import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from edge_agent.buffer.priority import Priority
     from edge_agent.buffer.record import EncodedBatch
     from edge_agent.buffer.stream import Stream
     from telemetry.counters import Counters
@@ -25,14 +26,18 @@ RETRY_MAX_S = 30.0
 class Keeper:
     """Runs a stream's work in its own thread, one piece after the other, and keeps the latest state."""
 
-    def __init__(self, stream: Stream, counters: Counters) -> None:
+    def __init__(
+        self, stream: Stream, counters: Counters, *, priority: Priority, wake: asyncio.Event | None = None
+    ) -> None:
         self.stream = stream
+        self.priority = priority
         self.state = StreamState()
         self.error: str | None = None
         """Why the last write failed; none while the disk takes everything."""
         self.retry_at = 0.0
         """Loop time before which a failed write is not tried again."""
-        self.wake = asyncio.Event()
+        self.wake = wake or asyncio.Event()
+        """Set when its loop has something to do; those of one loop share it."""
         self.lock = asyncio.Lock()
         """Held while batches go from memory to this stream."""
         self._acks: list[tuple[str, list[Range]]] = []
@@ -62,14 +67,18 @@ class Keeper:
         try:
             await self.call(lambda: self.stream.append(batches, durable))
         except OSError as error:
-            self.error = str(error)
             self._counters.add("buffer.disk_errors")
-            self.retry_at = asyncio.get_running_loop().time() + self._retry_s
-            self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
+            self.refuse(str(error))
             return durable
         self.error, self._retry_s, self.retry_at = None, RETRY_MIN_S, 0.0
         self._counters.add(f"buffer.syncs.{self.stream.name}")
         return durable
+
+    def refuse(self, why: str) -> None:
+        """Note that the disk takes nothing for now; it is tried again, less and less often."""
+        self.error = why
+        self.retry_at = asyncio.get_running_loop().time() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
 
     async def read(self, skip: frozenset[tuple[str, int]]) -> EncodedBatch | None:
         """Return the next unacknowledged batch, none if there is no more or the disk cannot be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from edge_agent.buffer.identity import Identity, Meta, new_epoch, read_meta, write_meta
 from edge_agent.buffer.keeper import Keeper
+from edge_agent.buffer.kept import Figures, read_figures
+from edge_agent.buffer.priority import Priority
 from edge_agent.buffer.recent import WINDOW_NS, RecentEvents
-from edge_agent.buffer.status import STREAMS
 from edge_agent.buffer.stream import Stream
 from telemetry.batch import decode_batch, unpack
 from telemetry.errors import ConfigError, Problem, ProtocolError
@@ -34,10 +36,22 @@ class Opened:
 
     path: Path
     identity: Identity
-    events: Keeper
-    samples: Keeper
+    keepers: tuple[Keeper, ...]
+    """One for each priority, the most valuable first."""
     recent: RecentEvents
+    figures: Figures | None
+    """What the run before knew."""
     lock: int
+
+    @property
+    def events(self) -> Keeper:
+        """What is made durable at once."""
+        return self.keepers[Priority.EVENTS]
+
+    @property
+    def spilled(self) -> tuple[Keeper, ...]:
+        """What goes to disk only if it was not acknowledged in time."""
+        return self.keepers[Priority.EVENTS + 1 :]
 
     def release(self) -> None:
         """Let another process use the directory."""
@@ -50,36 +64,40 @@ async def open_directory(
     """Open the directory, made if missing. Raises ConfigError if it cannot be used; damage inside is no reason."""
     lock = _lock(path)
     segment_bytes = min(max(max_bytes // _SHARE, _MIN_SEGMENT), _MAX_SEGMENT)
-    events, samples = (
+    spill = asyncio.Event()
+    keepers = tuple(
         Keeper(
             Stream(
-                path / name,
+                path / priority.folder,
                 segment_bytes=segment_bytes,
                 quarantine_folder=path / "quarantine",
-                keep_ns=KEEP_EVENTS_NS if name == "events" else 0,
+                keep_ns=KEEP_EVENTS_NS if priority is Priority.EVENTS else 0,
                 now_ns=now_ns,
             ),
             counters,
+            priority=priority,
+            wake=None if priority is Priority.EVENTS else spill,
         )
-        for name in STREAMS
+        for priority in Priority
     )
+    events = keepers[Priority.EVENTS]
     recent = RecentEvents()
     try:
-        await events.call(events.stream.open)
-        await samples.call(samples.stream.open)
-        identity = await samples.call(
+        for keeper in keepers:
+            await keeper.call(keeper.stream.open)
+        identity = await events.call(
             lambda: _identity(
                 path / "meta",
                 site=site,
                 gateway=gateway,
-                waiting=events.state.batches + samples.state.batches,
-                on_unsaved=samples.stream.counts.add,
+                waiting=sum(keeper.state.batches for keeper in keepers),
+                stream=events.stream,
             )
         )
         await events.call(lambda: _recover(events.stream, recent, now_ns()))
     except (OSError, ConfigError) as error:
-        await events.close()
-        await samples.close()
+        for keeper in keepers:
+            await keeper.close()
         os.close(lock)
         if isinstance(error, ConfigError):
             raise
@@ -89,7 +107,8 @@ async def open_directory(
     except OSError as error:
         events.error = str(error)
         counters.add("buffer.disk_errors")
-    return Opened(path=path, identity=identity, events=events, samples=samples, recent=recent, lock=lock)
+    figures = await events.call(lambda: read_figures(path))
+    return Opened(path=path, identity=identity, keepers=keepers, recent=recent, figures=figures, lock=lock)
 
 
 def _lock(path: Path) -> int:
@@ -130,13 +149,13 @@ def _renamed(path: Path, old: Meta, waiting: int) -> Problem:
     )
 
 
-def _identity(path: Path, *, site: str, gateway: str, waiting: int, on_unsaved: Callable[[str], None]) -> Identity:
+def _identity(path: Path, *, site: str, gateway: str, waiting: int, stream: Stream) -> Identity:
     try:
         meta = read_meta(path)
     except OSError:
         meta = None
     if meta is None and path.exists():
-        on_unsaved("buffer.meta_unreadable")
+        stream.counts.add("buffer.meta_unreadable")
     other = meta is not None and (meta.site, meta.gateway) != (site, gateway)
     if meta is not None and other and waiting:
         raise ConfigError([_renamed(path.parent, meta, waiting)])
@@ -145,10 +164,10 @@ def _identity(path: Path, *, site: str, gateway: str, waiting: int, on_unsaved: 
     identity = Identity(site=site, gateway=gateway, epoch=meta.epoch, first=meta.reserved)
     reserving = identity.next_meta()
     try:
-        write_meta(path, reserving)
+        write_meta(path, reserving, stream.disk)
     except OSError:
         # Without a reserved block the first batch mints an epoch of its own.
-        on_unsaved("buffer.disk_errors")
+        stream.counts.add("buffer.disk_errors")
     else:
         identity.reserve(reserving)
     return identity

@@ -7,6 +7,7 @@ somewhere that he asked: a purge that was cut short is asked for again, and then
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from edge_agent.buffer.assembly import ClosedBatch
@@ -38,13 +39,15 @@ class Purger:
 
     async def purge(self, who: Who, *, reason: str) -> Purged:
         """Remove the rows of `who`; counted as `buffer.purged_values.<reason>`. Raises OSError: ask again then."""
-        keepers = (self._opened.events, self._opened.samples)
+        keepers = self._opened.keepers
         async with self._lock:
             total = Purged()
             self.gone.clear()
             self._opened.recent.forget(who)
             # Nothing may be on its way to disk while memory is cleaned: it would arrive there behind our back.
-            async with keepers[0].lock, keepers[1].lock:
+            async with AsyncExitStack() as locks:
+                for keeper in keepers:
+                    await locks.enter_async_context(keeper.lock)
                 total.add(self._from_memory(who))
             self._count(total, reason)
             for keeper in keepers:
@@ -54,7 +57,8 @@ class Purger:
                     self._count(found, reason)
                     total.add(found)
             # Nobody can tell whose rows are in damaged bytes.
-            removed = await self._opened.samples.call(lambda: empty(self._opened.path / "quarantine"))
+            events = self._opened.events
+            removed = await events.call(lambda: empty(self._opened.path / "quarantine", events.stream.disk))
             self._counters.add("buffer.purged_quarantine_files", removed)
             total.files += removed
             return total

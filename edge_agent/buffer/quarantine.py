@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edge_agent.buffer.disk import Disk
+
 MAX_BYTES: Final = 8 * 1024 * 1024
 MAX_FILES: Final = 100
 _ZEROS: Final = 1024 * 1024
 
 
-def quarantine(folder: Path, name: str, data: bytes) -> bool:
+def quarantine(folder: Path, name: str, data: bytes, disk: Disk) -> bool:
     """Keep `data` under `name`; false if the quarantine is full or cannot be written: the loss is counted elsewhere."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -21,29 +23,33 @@ def quarantine(folder: Path, name: str, data: bytes) -> bool:
         if len(kept) >= MAX_FILES or sum(kept) + len(data) > MAX_BYTES:
             return False
         descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        try:
+            disk.write(descriptor, data, 0)
+        finally:
+            os.close(descriptor)
     except OSError:
         return False
     return True
 
 
-def empty(folder: Path) -> int:
-    """Overwrite and remove everything in quarantine; return how many files that were. Raises OSError."""
+def empty(folder: Path, disk: Disk, *, before_ns: int | None = None) -> int:
+    """Overwrite and remove what is in quarantine, or what came before a time; return how many files. Raises OSError."""
     paths = list(folder.iterdir()) if folder.exists() else []
+    if before_ns is not None:
+        paths = [path for path in paths if path.stat().st_mtime_ns < before_ns]
     for path in paths:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         path.unlink()
-        shred(descriptor)
+        shred(descriptor, disk)
     return len(paths)
 
 
-def shred(descriptor: int) -> None:
+def shred(descriptor: int, disk: Disk) -> None:
     """Overwrite a file that has no name any more with zeros and close it. Raises OSError."""
     try:
         size = os.fstat(descriptor).st_size
         for at in range(0, size, _ZEROS):
-            os.pwrite(descriptor, bytes(min(_ZEROS, size - at)), at)
-        os.fdatasync(descriptor)
+            disk.write(descriptor, bytes(min(_ZEROS, size - at)), at)
+        disk.sync(descriptor)
     finally:
         os.close(descriptor)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from edge_agent.buffer.priority import Priority, priority_of
 from telemetry.sample import DataClass
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ class Kind(IntEnum):
     """Totals of a full segment, at the end of its file."""
     SKIP = 5
     """Written over damage that was quarantined and counted, so that it is counted once."""
+    TALLY = 6
+    """After each group: how many batches and values the file was given up to here."""
+    BEFORE = 7
+    """Second of its file: what the file with this number, the one before, held when it was closed."""
+    SETTLED = 8
+    """In the log of acknowledgements: numbers of one file, and how many batches and values of it are done with."""
+    GIVEN = 9
+    """There too: how many batches and values the file in use was given so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +65,11 @@ class EncodedBatch:
     oldest_at_ns: int
     """Acquisition of its oldest sample, UTC."""
     payload: bytes
+
+    @property
+    def priority(self) -> Priority:
+        """What it is worth."""
+        return priority_of(self.data_class, event=self.event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +149,12 @@ def header_of(batch: EncodedBatch) -> Header:
     )
 
 
-def frame_skip(length: int) -> bytes:
-    """Return a header that makes a reader pass over `length` bytes in all, of which the header is a part."""
-    head = _HEAD.pack(MAGIC, VERSION, Kind.SKIP, 0, 0, 0, 0, 0, 0, 0, length - HEADER_BYTES)
+def frame_skip(length: int, *, batches: int = 0, values: int = 0) -> bytes:
+    """Return a header that makes a reader pass over `length` bytes in all, of which the header is a part.
+
+    `batches` and `values` are what the damage is known to have held.
+    """
+    head = _HEAD.pack(MAGIC, VERSION, Kind.SKIP, 0, 0, 0, batches, values, 0, 0, length - HEADER_BYTES)
     crc_bytes = bytes(4)
     return head + crc_bytes + zlib.crc32(head + crc_bytes).to_bytes(4, "little")
 
@@ -170,8 +187,8 @@ def _sound(data: bytes, at: int, end: int) -> bool:
     return zlib.crc32(payload, zlib.crc32(data[at : at + _HEAD.size])) == expected
 
 
-def _next_header(data: bytes, at: int) -> int | None:
-    while (at := data.find(MAGIC, at)) >= 0:
+def _next_header(data: bytes, at: int, end: int) -> int | None:
+    while (at := data.find(MAGIC, at, end)) >= 0:
         if read_header(data, at) is not None:
             return at
         at += 1
@@ -179,26 +196,34 @@ def _next_header(data: bytes, at: int) -> int | None:
 
 
 def scan(data: bytes) -> Iterator[Found | Damage]:
-    """Yield every whole record and every damaged stretch of `data`, in order; ends at zeros that nothing follows."""
+    """Yield every whole record and every damaged stretch of `data`, in order; ends at zeros that nothing follows.
+
+    What a reader has to pass over is a record too, of kind SKIP.
+    """
     at = 0
     while at < len(data):
         header = read_header(data, at)
-        if header is None:
-            following = _next_header(data, at + 1)
-            end = len(data.rstrip(b"\0")) if following is None else following
-            if end > at:
-                yield Damage(start=at, end=end, header=None)
-            if following is None:
-                return
-            at = following
+        end = len(data) if header is None else at + HEADER_BYTES + header.length
+        whole = header is not None and end <= len(data)
+        if header is not None and whole and (header.kind == Kind.SKIP or _sound(data, at, end)):
+            yield Found(start=at, end=end, header=header)
+            at = end
             continue
-        end = at + HEADER_BYTES + header.length
-        if end > len(data):
-            yield Damage(start=at, end=len(data), header=header)
-            return
-        if header.kind != Kind.SKIP:
-            if _sound(data, at, end):
-                yield Found(start=at, end=end, header=header)
-            else:
+        # A sound header ends the damage, also before the length says so: bytes may be missing or too many.
+        following = _next_header(data, at + 1, min(end, len(data)) + len(MAGIC) - 1)
+        if following is None and not whole:
+            end = len(data.rstrip(b"\0")) if header is None else len(data)
+            if end > at:
                 yield Damage(start=at, end=end, header=header)
+            return
+        end = end if following is None else following
+        damaged = _before_seal(data, at, end) if header is None else end
+        if damaged > at:
+            yield Damage(start=at, end=damaged, header=header)
         at = end
+
+
+def _before_seal(data: bytes, at: int, end: int) -> int:
+    """Return where damage from `at` ends: a file's unused zeros before its seal are none."""
+    following = read_header(data, end)
+    return at + len(data[at:end].rstrip(b"\0")) if following is not None and following.kind == Kind.SEAL else end

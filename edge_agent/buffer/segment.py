@@ -6,12 +6,11 @@ All methods do blocking I/O and raise OSError; they run in the stream's own thre
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from edge_agent.buffer.identity import sync_directory
+from edge_agent.buffer.disk import Disk, read_all
 from edge_agent.buffer.quarantine import shred
 from edge_agent.buffer.record import (
     HEADER_BYTES,
@@ -26,19 +25,19 @@ from edge_agent.buffer.record import (
     read_header,
     scan,
 )
+from edge_agent.buffer.totals import SEAL_BYTES, TALLY_BYTES, Summary, Totals, tally
 from telemetry.batch import peek_identity
-from telemetry.ranges import Range, numbers_in, to_ranges
+from telemetry.ranges import Range, merge, numbers_in, to_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 SUFFIX: Final = ".log"
-# batches, values, bytes, first, last, oldest_at_ns, newest_at_ns, epoch
-_SEAL: Final = struct.Struct("<QQQQQqq16s")
-SEAL_BYTES: Final = HEADER_BYTES + _SEAL.size
 EPOCH_BYTES: Final = 16
-OVERHEAD_BYTES: Final = HEADER_BYTES + EPOCH_BYTES + SEAL_BYTES
+OVERHEAD_BYTES: Final = HEADER_BYTES + EPOCH_BYTES + SEAL_BYTES + TALLY_BYTES + SEAL_BYTES
+"""Of an otherwise empty file: its header, what it says of the one before, a group's tally, the seal."""
+_REWRITTEN: Final = 1
 OnDamage = Callable[["Segment", Damage, bytes, bool], None]
 """Told (segment, what, its bytes, whether nothing sound follows) about each damaged stretch, once."""
 
@@ -52,69 +51,67 @@ class Entry:
     header: Header
 
 
-@dataclass(slots=True, kw_only=True)
-class Totals:
-    """What a segment holds, or still holds."""
-
-    batches: int = 0
-    values: int = 0
-    bytes: int = 0
-
-    def add(self, header: Header, sign: int = 1) -> None:
-        """Count one batch in (or out, with sign -1)."""
-        self.batches += sign
-        self.values += sign * header.values
-        self.bytes += sign * (HEADER_BYTES + header.length)
-
-
 class Segment:
     """A file of records under one epoch; `entries` are its unacknowledged batches, loaded only while needed."""
 
-    def __init__(self, path: Path, *, epoch: str, descriptor: int, size: int) -> None:
+    def __init__(self, path: Path, *, epoch: str, descriptor: int, size: int, disk: Disk) -> None:
         self.path = path
-        self.epoch = epoch
         self.sequence = int(path.stem)
         self.size = size
         self.pending = Totals()
-        """Unacknowledged content."""
-        self.first = self.last = 0
-        self.oldest_at_ns = self.newest_at_ns = 0
+        """Unacknowledged content that can be read."""
+        self.settled = Totals()
+        """Batches and values that are done with: acknowledged, too old, or counted as lost."""
+        self.summary = Summary(epoch=epoch)
+        self.sure = False
+        """The summary's total was told by a seal or by the next file, not only by what was found."""
         self.entries: dict[int, Entry] | None = {}
+        self.broken: dict[int, Header] = {}
+        """Batches whose header can be read, and nothing more; counted when they are found, and then passed over."""
         self.acked: list[Range] = []
         self.writable = False
-        self._total = Totals()
+        self.cut = False
+        """It is shorter than it was made, and nothing at its end says what it held."""
+        self.rewritten = False
+        """It holds less than the next file remembers: a purge took the rest out."""
         self._descriptor = descriptor
-        self._end = HEADER_BYTES + EPOCH_BYTES
+        self._disk = disk
+        self.used = HEADER_BYTES + EPOCH_BYTES
+        """Bytes of records in it, acknowledged or not."""
 
     @classmethod
-    def create(cls, path: Path, *, epoch: str, size: int) -> Self:
-        """Make an empty, preallocated, durable segment."""
+    def create(cls, path: Path, *, epoch: str, size: int, disk: Disk, before: Segment | None = None) -> Self:
+        """Make an empty, preallocated, durable segment; it remembers what the one `before` it held."""
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, size)
-            os.pwrite(descriptor, frame(Header(kind=Kind.SEGMENT, number=size), epoch.encode()), 0)
-            os.fsync(descriptor)
-            sync_directory(path.parent)
+            head = frame(Header(kind=Kind.SEGMENT, number=size), epoch.encode())
+            if before is not None and len(before.epoch) == EPOCH_BYTES:
+                head += before.summary.framed(Kind.BEFORE, before.sequence)
+            disk.write(descriptor, head, 0)
+            disk.sync_all(descriptor)
+            disk.sync_folder(path.parent)
         except OSError:
             os.close(descriptor)
             path.unlink(missing_ok=True)
             raise
-        segment = cls(path, epoch=epoch, descriptor=descriptor, size=size)
+        segment = cls(path, epoch=epoch, descriptor=descriptor, size=size, disk=disk)
         segment.writable = True
+        segment.used = len(head)
         return segment
 
     @classmethod
-    def write(cls, path: Path, *, epoch: str, records: Sequence[bytes], on_damage: OnDamage) -> Self:
+    def write(cls, path: Path, *, epoch: str, records: Sequence[bytes], disk: Disk, on_damage: OnDamage) -> Self:
         """Make a sealed, durable segment of framed records; the folder is not synced. Replaces what is at `path`."""
         size = OVERHEAD_BYTES + sum(len(record) for record in records)
         descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            header = frame(Header(kind=Kind.SEGMENT, number=size), epoch.encode())
-            _write_all(descriptor, b"".join((header, *records, bytes(SEAL_BYTES))), 0)
-            segment = cls(path, epoch=epoch, descriptor=descriptor, size=size)
+            header = frame(Header(kind=Kind.SEGMENT, number=size, samples=_REWRITTEN), epoch.encode())
+            disk.write(descriptor, b"".join((header, *records)).ljust(size, b"\0"), 0)
+            segment = cls(path, epoch=epoch, descriptor=descriptor, size=size, disk=disk)
             segment.load(on_damage)
             segment.seal()
-            os.fsync(descriptor)
+            disk.sync_all(descriptor)
         except OSError:
             os.close(descriptor)
             path.unlink(missing_ok=True)
@@ -122,39 +119,39 @@ class Segment:
         return segment
 
     @classmethod
-    def open(cls, path: Path, *, on_damage: OnDamage, read_only: bool = False) -> Self:
+    def open(cls, path: Path, *, on_damage: OnDamage, disk: Disk, read_only: bool = False) -> Self:
         """Read an existing segment: its seal if it has one, else all of it; damage is handed to `on_damage`."""
         descriptor = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
         try:
-            segment = cls(path, epoch="", descriptor=descriptor, size=os.fstat(descriptor).st_size)
+            segment = cls(path, epoch="", descriptor=descriptor, size=os.fstat(descriptor).st_size, disk=disk)
             if not segment._read_seal():
-                segment.load(on_damage)
-                segment.writable = not read_only and segment._end + SEAL_BYTES < segment.size
+                segment.load(on_damage, repair=not read_only)
+                segment.writable = not read_only and len(segment.epoch) == EPOCH_BYTES and segment._space > 0
         except OSError:
             os.close(descriptor)
             raise
         return segment
 
     @property
-    def room(self) -> int:
-        """Bytes that can still be appended."""
-        return self.size - SEAL_BYTES - self._end if self.writable else 0
+    def epoch(self) -> str:
+        """The epoch of all batches in it; empty if nothing in it could say."""
+        return self.summary.epoch
 
     @property
-    def used(self) -> int:
-        """Bytes of records in it, acknowledged or not."""
-        return self._end
+    def room(self) -> int:
+        """Bytes that can still be appended."""
+        return max(0, self._space) if self.writable else 0
 
     @property
     def oldest_pending_at_ns(self) -> int:
         """Time of the oldest unacknowledged sample; of the oldest at all while the entries are not loaded."""
         first = next(iter(self.entries.values()), None) if self.entries else None
-        return first.header.oldest_at_ns if first else self.oldest_at_ns
+        return first.header.oldest_at_ns if first else self.summary.oldest_at_ns
 
     @property
     def empty(self) -> bool:
         """Whether no batch was ever written to it."""
-        return not self._total.batches
+        return not self.summary.total.batches
 
     def append(self, batches: Sequence[EncodedBatch]) -> None:
         """Write the batches' records in one go and make them durable; they must fit into `room`.
@@ -162,59 +159,73 @@ class Segment:
         After an error the segment takes nothing more: what the disk holds of a failed write is unknown.
         """
         headers = [header_of(batch) for batch in batches]
-        framed = b"".join(frame(header, batch.payload) for header, batch in zip(headers, batches, strict=True))
+        records = [frame(header, batch.payload) for header, batch in zip(headers, batches, strict=True)]
+        total = Totals()
+        total.include(self.summary.total)
+        for header in headers:
+            total.add(header)
         try:
-            _write_all(self._descriptor, framed, self._end)
-            os.fdatasync(self._descriptor)
+            self._disk.write(self._descriptor, b"".join((*records, tally(total))), self.used)
+            self._disk.sync(self._descriptor)
         except OSError:
             self.writable = False
             raise
-        for header in headers:
-            end = self._end + HEADER_BYTES + header.length
-            self._add(Entry(at=self._end, end=end, header=header))
-            self._end = end
+        for header, record in zip(headers, records, strict=True):
+            self._add(Entry(at=self.used, end=self.used + len(record), header=header))
+            self.summary.total.add(header)
+            self.used += len(record)
+        self.used += TALLY_BYTES
 
     def seal(self) -> None:
         """Write the totals at the file's end, so that a start need not read all of it; nothing is appended after."""
-        self.writable = False
-        total = self._total
-        payload = _SEAL.pack(
-            total.batches,
-            total.values,
-            total.bytes,
-            self.first,
-            self.last,
-            self.oldest_at_ns,
-            self.newest_at_ns,
-            self.epoch.encode(),
-        )
-        _write_all(self._descriptor, frame(Header(kind=Kind.SEAL), payload), self.size - SEAL_BYTES)
+        self.writable, self.sure = False, True
+        self._disk.write(self._descriptor, self.summary.framed(Kind.SEAL), self.size - SEAL_BYTES)
 
-    def load(self, on_damage: OnDamage) -> None:
-        """Read and check all records; set `entries` and the totals from what is sound."""
-        data = self._read_records()
-        self._total, self.pending = Totals(), Totals()
-        self.first = self.last = 0
-        self.entries = {}
+    def cut_and_seal(self) -> None:
+        """Give back the space that is not used, and seal what is there."""
+        self.size = self.used + SEAL_BYTES
+        self.seal()
+        os.ftruncate(self._descriptor, self.size)
+
+    def load(self, on_damage: OnDamage, *, repair: bool = True) -> None:
+        """Read and check all records; set `entries` and the totals from what is sound, and from what that says."""
+        data = read_all(self._descriptor, self.size)
+        known, self.pending, self.entries, self.broken = self.summary, Totals(), {}, {}
+        self.summary = Summary(epoch=known.epoch)
+        self.used = HEADER_BYTES + EPOCH_BYTES
         damages: list[Damage] = []
-        self._end = HEADER_BYTES + EPOCH_BYTES
+        counted: set[int] = set()
         for item in scan(data):
-            self._end = max(self._end, item.end)
+            self.used = max(self.used, item.end)
+            self._take(item, data, counted)
             if isinstance(item, Damage):
                 damages.append(item)
-            elif item.header.kind == Kind.SEGMENT:
-                self.epoch = data[item.payload_at : item.end].decode("ascii", "replace")
-            elif item.header.kind == Kind.BATCH and item.header.number not in self.entries:
-                if not self.epoch:
-                    identity = peek_identity(data[item.payload_at : item.end])
-                    self.epoch = identity[0] if identity else ""
-                self._add(Entry(at=item.start, end=item.end, header=item.header))
-        for damage in damages:
-            tail = damage.end == self._end
-            on_damage(self, damage, data[damage.start : damage.end], tail)
-            self._pass_over(damage)
-        acked, self.acked = self.acked, []
-        self.acknowledge(acked)
+        if self.sure:
+            self.summary = known
+        for damage in damages if repair else ():
+            on_damage(self, damage, data[damage.start : damage.end], damage.end == self.used)
+            self._pass_over(damage, counted)
+        self._drop(self.acked)
+
+    def settle(self, total: Totals, ranges: Sequence[Range]) -> None:
+        """Take out what an earlier run was done with. The entries must be loaded."""
+        self.settled.include(total)
+        self.acked = merge(self.acked, ranges)
+        self._drop(ranges)
+
+    def believe(self, summary: Summary) -> None:
+        """Take what the next file says about this one."""
+        self.summary, self.sure = summary, True
+
+    def lost(self) -> Totals:
+        """Return what was written to it, is not done with and cannot be read; told once. It must be loaded."""
+        lost = self.summary.total.without(self.settled, self.pending)
+        # Of a file that was cut, more may be done with than anybody knows to have been written.
+        broken = set(self.broken) - set(self.entries or ()) - set(numbers_in(self.acked, among=self.broken))
+        lost.raise_to(len(broken), sum(self.broken[number].values for number in broken))
+        self.broken = {}
+        self.settled.include(lost)
+        return lost
 
     def unload(self) -> None:
         """Forget the entries until they are needed again."""
@@ -223,19 +234,17 @@ class Segment:
 
     def touches(self, ranges: Iterable[Range]) -> bool:
         """Whether `ranges` may name a batch in here that is not acknowledged yet."""
-        return self.pending.batches > 0 and any(first <= self.last and last >= self.first for first, last in ranges)
+        first, last = self.summary.first, self.summary.last
+        return self.pending.batches > 0 and any(low <= last and high >= first for low, high in ranges)
 
-    def acknowledge(self, ranges: Sequence[Range]) -> list[int]:
-        """Take the batches in `ranges` out; return their numbers. The entries must be loaded."""
-        if self.entries is None:  # pragma: no cover - the stream loads first
-            raise AssertionError(self.path)
-        numbers = list(numbers_in(ranges, among=list(self.entries)))
-        for number in numbers:
-            self.pending.add(self.entries.pop(number).header, -1)
+    def acknowledge(self, ranges: Sequence[Range]) -> tuple[list[int], Totals]:
+        """Take the batches in `ranges` out; return their numbers and what they held. The entries must be loaded."""
+        numbers, total = self._drop(ranges)
+        self.settled.include(total)
         # Ranges that were known before stay known: the entries of a reloaded segment are filtered by them.
         if numbers:
             self.acked = merge(self.acked, to_ranges(numbers))
-        return numbers
+        return numbers, total
 
     def read(self, entry: Entry) -> EncodedBatch | None:
         """Return the batch at `entry`; none if its class is one that this version does not know."""
@@ -258,23 +267,32 @@ class Segment:
             payload=payload,
         )
 
+    def before(self) -> tuple[int, Summary] | None:
+        """Return the number of the file before this one and what it held, if this one knows."""
+        data = os.pread(self._descriptor, HEADER_BYTES + EPOCH_BYTES + SEAL_BYTES, 0)
+        for item in scan(data):
+            if isinstance(item, Found) and item.header.kind == Kind.BEFORE:
+                return item.header.number, Summary.parse(data[item.payload_at : item.end])
+        return None
+
     def payloads_since(self, oldest_at_ns: int) -> Iterator[bytes]:
         """Yield the payloads of all batches, acknowledged or not, whose oldest sample is not before the time given."""
-        data = self._read_records()
+        data = read_all(self._descriptor, self.size)
         for item in scan(data):
             if isinstance(item, Found) and item.header.kind == Kind.BATCH and item.header.oldest_at_ns >= oldest_at_ns:
                 yield data[item.payload_at : item.end]
 
     def records(self) -> tuple[list[tuple[Header, bytes]], bool]:
-        """Return the file's sound records but the first, and whether anything else lies between them."""
-        data = self._read_records()
+        """Return the file's sound batches, and whether damage lies between them, mended or not."""
+        data = read_all(self._descriptor, self.size)
         found: list[tuple[Header, bytes]] = []
         at = 0
         clean = True
         for item in scan(data):
-            clean = clean and item.start == at and isinstance(item, Found)
+            hole = data[at : item.start].strip(b"\0")
+            clean = clean and not hole and isinstance(item, Found) and item.header.kind != Kind.SKIP
             at = item.end
-            if isinstance(item, Found) and item.header.kind != Kind.SEGMENT:
+            if isinstance(item, Found) and item.header.kind == Kind.BATCH:
                 found.append((item.header, data[item.payload_at : item.end]))
         return found, clean and not data[at:].strip(b"\0")
 
@@ -282,14 +300,12 @@ class Segment:
         """Become the file at the old one's path, at once or not at all. The caller shreds the old one."""
         self.path.replace(old.path)
         self.path = old.path
-        sync_directory(self.path.parent)
-        if self.entries is None:  # pragma: no cover - it was written a moment ago
-            raise AssertionError(self.path)
+        self._disk.sync_folder(self.path.parent)
         self.acknowledge(old.acked)
 
     def shred(self) -> None:
         """Overwrite the file, which has no name any more, and close it."""
-        shred(self._descriptor)
+        shred(self._descriptor, self._disk)
 
     def close(self) -> None:
         """Close the file."""
@@ -300,84 +316,85 @@ class Segment:
         self.close()
         self.path.unlink(missing_ok=True)
 
+    @property
+    def _space(self) -> int:
+        return self.size - SEAL_BYTES - TALLY_BYTES - self.used
+
+    def _take(self, item: Found | Damage, data: bytes, counted: set[int]) -> None:
+        """Count in one stretch of the file; a batch that stands in it twice counts once."""
+        header, total = item.header, self.summary.total
+        if header is None:
+            return
+        if header.kind == Kind.BATCH and header.number not in counted:
+            counted.add(header.number)
+            total.add(header)  # if it is damaged it is lost, and known what
+        if isinstance(item, Damage):
+            if header.kind == Kind.BATCH:
+                self.broken[header.number] = header
+            return
+        if header.kind == Kind.SEGMENT:
+            self.summary.epoch = data[item.payload_at : item.end].decode("ascii", "replace")
+            self.rewritten = header.samples == _REWRITTEN
+        elif header.kind == Kind.SKIP:
+            total.include(Totals(batches=header.number, values=header.values))
+        elif header.kind == Kind.TALLY:
+            total.raise_to(header.number, header.values)
+        elif header.kind == Kind.BATCH and self.entries is not None and header.number not in self.entries:
+            if not self.epoch:
+                identity = peek_identity(data[item.payload_at : item.end])
+                self.summary.epoch = identity[0] if identity else ""
+            self._add(Entry(at=item.start, end=item.end, header=header))
+
     def _add(self, entry: Entry) -> None:
-        header = entry.header
-        if self.entries is not None and header.number in self.entries:
-            return  # written again after an error: the same bytes
-        if self._total.batches:
-            self.first, self.last = min(self.first, header.number), max(self.last, header.number)
-            self.oldest_at_ns = min(self.oldest_at_ns, header.oldest_at_ns)
-            self.newest_at_ns = max(self.newest_at_ns, header.oldest_at_ns)
-        else:
-            self.first = self.last = header.number
-            self.oldest_at_ns = self.newest_at_ns = header.oldest_at_ns
-        self._total.add(header)
-        self.pending.add(header)
+        self.summary.note(entry.header)
+        self.pending.add(entry.header)
         if self.entries is not None:
-            self.entries[header.number] = entry
+            self.entries[entry.header.number] = entry
+
+    def _drop(self, ranges: Sequence[Range]) -> tuple[list[int], Totals]:
+        if self.entries is None:  # pragma: no cover - the stream loads first
+            raise AssertionError(self.path)
+        numbers = list(numbers_in(ranges, among=list(self.entries)))
+        total = Totals()
+        for number in numbers:
+            header = self.entries.pop(number).header
+            total.add(header)
+            self.pending.add(header, -1)
+        return numbers, total
 
     def _read_seal(self) -> bool:
-        at = self.size - SEAL_BYTES
-        data = os.pread(self._descriptor, SEAL_BYTES, max(0, at))
-        found = next(iter(scan(data)), None)
-        if not isinstance(found, Found) or found.header.kind != Kind.SEAL:
-            return False
-        batches, values, size, self.first, self.last, self.oldest_at_ns, self.newest_at_ns, epoch = _SEAL.unpack(
-            data[found.payload_at : found.end]
-        )
-        self.epoch = epoch.decode("ascii", "replace")
-        self._total = Totals(batches=batches, values=values, bytes=size)
-        self.pending = Totals(batches=batches, values=values, bytes=size)
-        self.entries = None
-        self._end = at
-        return True
+        first = read_header(os.pread(self._descriptor, HEADER_BYTES, 0), 0)
+        # A file that grew by accident has its seal where its header says, one that was cut short at its end.
+        places = {self.size, first.number if first is not None and first.kind == Kind.SEGMENT else self.size}
+        for size in sorted(places, reverse=True):
+            data = os.pread(self._descriptor, SEAL_BYTES, max(0, size - SEAL_BYTES))
+            found = next(iter(scan(data)), None)
+            if isinstance(found, Found) and found.header.kind == Kind.SEAL:
+                self.summary, self.sure = Summary.parse(data[found.payload_at : found.end]), True
+                self.pending.include(self.summary.total)
+                self.entries = None
+                self.used = size
+                return True
+        self.cut = self.size < max(places, default=0) or not self.size
+        return False
 
-    def _read_records(self) -> bytes:
-        data = _read_all(self._descriptor, self.size)
-        first = read_header(data, 0)
-        # A file that was cut short has no room for a seal at its end; only the first header knows.
-        capacity = first.number if first is not None and first.kind == Kind.SEGMENT else self.size
-        return data[: capacity - SEAL_BYTES]
-
-    def _pass_over(self, damage: Damage) -> None:
+    def _pass_over(self, damage: Damage, counted: set[int]) -> None:
         """Overwrite counted damage with a record that says so; harmless if the disk refuses."""
         length = damage.end - damage.start
-        patch = frame_skip(length) if length >= HEADER_BYTES else bytes(length)
+        header, known = damage.header, {}
+        # Of a batch that stands elsewhere in the file, sound, nothing was lost.
+        if header is not None and header.number in counted and header.number not in (self.entries or {}):
+            counted.discard(header.number)
+            known = {"batches": 1, "values": header.values} if header.kind == Kind.BATCH else {}
+        patch = frame_skip(length, **known) if length >= HEADER_BYTES else bytes(length)
         try:
-            os.pwrite(self._descriptor, patch, damage.start)
+            self._disk.write(self._descriptor, patch, damage.start)
         except OSError:
             self.writable = False
-        if length < HEADER_BYTES and damage.end == self._end:
-            self._end = damage.start
+        if length < HEADER_BYTES and damage.end == self.used:
+            self.used = damage.start
 
 
 def segment_files(folder: Path) -> list[Path]:
     """Return the segments in `folder`, oldest first; anything else that lies there is left alone."""
     return sorted(path for path in folder.glob("*" + SUFFIX) if path.stem.isdecimal())
-
-
-def merge(old: Iterable[Range], new: Iterable[Range]) -> list[Range]:
-    """Return the union of two sets of ranges, sorted and disjoint."""
-    merged: list[Range] = []
-    for first, last in sorted([*old, *new]):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
-        else:
-            merged.append((first, last))
-    return merged
-
-
-def _write_all(descriptor: int, data: bytes, at: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, at)
-        view, at = view[written:], at + written
-
-
-def _read_all(descriptor: int, size: int) -> bytes:
-    parts: list[bytes] = []
-    at = 0
-    while at < size and (part := os.pread(descriptor, size - at, at)):
-        parts.append(part)
-        at += len(part)
-    return b"".join(parts)

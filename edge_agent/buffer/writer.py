@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.buffer.identity import write_meta
 from edge_agent.buffer.keeper import RETRY_MIN_S
+from edge_agent.buffer.priority import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from edge_agent.buffer.assembly import ClosedBatch
     from edge_agent.buffer.holding import Holding, Key
+    from edge_agent.buffer.housekeeping import Housekeeping
     from edge_agent.buffer.intake import Intake
     from edge_agent.buffer.keeper import Keeper
     from edge_agent.buffer.opening import Opened
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 MAINTAIN_S: Final = 5.0
+NO_ROOM: Final = "max_bytes is used up by more valuable data"
 
 
 class Writer:
-    """Two loops, one a stream; each stream has its own thread, so that a long spill never delays an event."""
+    """Two loops, for events and for the rest; each stream has its own thread: a long spill never delays an event."""
 
     def __init__(
         self,
@@ -33,22 +36,22 @@ class Writer:
         *,
         intake: Intake,
         holding: Holding,
+        housekeeping: Housekeeping,
         window_s: float,
-        max_bytes: int,
         max_memory_bytes: int,
         counters: Counters,
         on_ready: Callable[[], None],
     ) -> None:
-        self.free_bytes: int | None = None
-        """Free space on the disk, when it was last looked at."""
         self._path = opened.path
         self._identity = opened.identity
+        self._keepers = opened.keepers
         self._events = opened.events
-        self._samples = opened.samples
+        self._spilled = opened.spilled
+        self._wake = opened.spilled[0].wake
+        self._housekeeping = housekeeping
         self._intake = intake
         self._holding = holding
         self._window_s = window_s
-        self._max_bytes = max_bytes
         self._max_memory_bytes = max_memory_bytes
         self._counters = counters
         self._on_ready = on_ready
@@ -67,15 +70,17 @@ class Writer:
         self._groups.append(future)
         self._events.wake.set()
         await future
+        if self._events.error is not None:
+            self._drop_memory()
 
     async def room(self) -> None:
         """Return when memory is below its bound; what a failing disk cannot take is dropped and counted."""
         while self._memory_full() and not self._closing:
-            if self._samples.error is not None:
+            if any(keeper.error is not None for keeper in self._spilled):
                 self._drop_memory()
                 return
             self._relieved.clear()
-            self._samples.wake.set()
+            self._wake.set()
             await self._relieved.wait()
 
     def relieve(self) -> None:
@@ -90,22 +95,24 @@ class Writer:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._run_events(), name="buffer-events")
-                group.create_task(self._run_samples(), name="buffer-samples")
+                group.create_task(self._run_spills(), name="buffer-spills")
         finally:
             self._stopped.set()
 
     async def finish(self) -> None:
         """End the loops, write everything that is not acknowledged and close the streams."""
         self._closing = True
-        for keeper in (self._events, self._samples):
-            keeper.wake.set()
+        self._events.wake.set()
+        self._wake.set()
         self._relieved.set()
         await self._stopped.wait()
         await self._commit_events()
         await self.spill()
         self._count_lost()
-        for keeper in (self._events, self._samples):
+        for keeper in self._keepers:
             await self._let_go(keeper)
+        await self._housekeeping.finish()
+        for keeper in self._keepers:
             await keeper.close()
 
     async def _run_events(self) -> None:
@@ -115,27 +122,34 @@ class Writer:
             await self._let_go(self._events)
             await self._prepare()
 
-    async def _run_samples(self) -> None:
+    async def _run_spills(self) -> None:
         maintain_at = 0.0
         while not self._closing:
-            await _wait(self._samples.wake, self._next_due() - self._loop.time())
+            await _wait(self._wake, self._next_due() - self._loop.time())
             if self._holding.expire(self._loop.time(), self._window_s):
                 self._events.rewind()
                 self._on_ready()
-            if self._spill_due() <= self._loop.time() or (self._memory_full() and self._samples.error is None):
+            if self._spill_due() <= self._loop.time() or (self._memory_full() and self._healthy()):
                 await self.spill()
-            await self._let_go(self._samples)
+            for keeper in self._spilled:
+                await self._let_go(keeper)
             if self._identity.low:
                 await self._reserve()
             if self._loop.time() >= maintain_at:
                 maintain_at = self._loop.time() + MAINTAIN_S
-                await self._maintain()
+                await self._housekeeping.turn()
 
     def _spill_due(self) -> float:
         """Return the loop time at which something in memory has to go to disk."""
-        waiting = [one.spill_at for one in self._holding.in_memory(event=False).values()]
-        waiting += [one.spill_at for one in self._intake.open_batches if not one.event]
-        return max(min(waiting, default=float("inf")), self._samples.retry_at)
+        due = float("inf")
+        for keeper in self._spilled:
+            waiting = [one.spill_at for one in self._holding.in_memory(keeper.priority).values()]
+            waiting += [one.spill_at for one in self._intake.open_batches if one.priority is keeper.priority]
+            due = min(due, max(min(waiting, default=float("inf")), keeper.retry_at))
+        return due
+
+    def _healthy(self) -> bool:
+        return all(keeper.error is None for keeper in self._spilled)
 
     def _next_due(self) -> float:
         expiring = [one.taken_at + self._window_s for one in self._holding.batches.values() if one.on_disk]
@@ -148,7 +162,7 @@ class Writer:
         async with self._events.lock:
             futures, self._groups = self._groups, []
             self._intake.close_all(event=True)
-            pending = self._holding.in_memory(event=True)
+            pending = self._holding.in_memory(Priority.EVENTS)
             if pending and (futures or self._closing or self._loop.time() >= self._events.retry_at):
                 if not await self._write(self._events, pending):
                     self._counters.add("buffer.events_not_durable", len(futures))
@@ -158,23 +172,34 @@ class Writer:
                 future.set_result(None)
 
     async def spill(self) -> None:
-        """Bring all samples that are only in memory to disk, the open batches closed for it, in one write."""
-        async with self._samples.lock:
-            if any(not one.taken for one in self._holding.in_memory(event=False).values()):
+        """Bring all samples that are only in memory to disk, the open batches closed for it: one write a priority."""
+        async with AsyncExitStack() as locks:
+            for keeper in self._spilled:
+                await locks.enter_async_context(keeper.lock)
+            waiting = [self._holding.in_memory(keeper.priority) for keeper in self._spilled]
+            if any(not one.taken for pending in waiting for one in pending.values()):
                 self._intake.wanted = False
             self._intake.close_all(event=False)
-            pending = self._holding.in_memory(event=False)
-            if pending:
-                await self._write(self._samples, pending)
-                for key in [key for key, one in pending.items() if one.on_disk]:
-                    self._holding.forget(key)
-                self._on_ready()
+            await asyncio.gather(*(self._spill(keeper) for keeper in self._spilled))
         self._relieved.set()
+
+    async def _spill(self, keeper: Keeper) -> None:
+        pending = self._holding.in_memory(keeper.priority)
+        if pending and (self._closing or self._loop.time() >= keeper.retry_at):
+            await self._write(keeper, pending)
+            for key in [key for key, one in pending.items() if one.on_disk]:
+                self._holding.forget(key)
+            self._on_ready()
 
     async def _write(self, keeper: Keeper, pending: Mapping[Key, ClosedBatch]) -> bool:
         batches = [one.batch for one in pending.values()]
-        await self._make_room(await keeper.call(lambda: keeper.stream.growth(batches)))
-        for batch in await keeper.append(batches):
+        growth = await keeper.call(lambda: keeper.stream.growth(batches))
+        async with self._housekeeping.space(keeper.priority, growth) as room:
+            if not room:
+                keeper.refuse(NO_ROOM)
+                return False
+            durable = await keeper.append(batches)
+        for batch in durable:
             key = (batch.epoch, batch.number)
             pending[key].on_disk = True
             if key not in self._holding.batches:
@@ -182,13 +207,6 @@ class Writer:
                 self._holding.taken.add(key)
                 keeper.note_acked(key[0], [(key[1], key[1])])
         return all(one.on_disk for one in pending.values())
-
-    async def _make_room(self, growth: int) -> None:
-        """Keep below the cap: the oldest samples go first, then the oldest events; the stream counts them."""
-        while growth and self._events.state.disk_bytes + self._samples.state.disk_bytes + growth > self._max_bytes:
-            victim = self._samples if self._samples.state.segments else self._events
-            if not await victim.call(victim.stream.drop_oldest):
-                return
 
     async def _let_go(self, keeper: Keeper) -> None:
         for epoch, spans in await keeper.apply_acked():
@@ -199,14 +217,15 @@ class Writer:
 
     def _drop_memory(self) -> None:
         while self._memory_full() and (dropped := self._holding.drop_one()) is not None:
-            name = "events" if dropped.batch.event else "samples"
+            name = dropped.batch.priority.folder
             self._counters.add(f"buffer.dropped_batches.{name}")
             self._counters.add(f"buffer.dropped_values.{name}", dropped.batch.values)
 
     def _count_lost(self) -> None:
         """Say what the disk did not take at the very end: nobody will be there to try again."""
-        for name, keeper in (("events", self._events), ("samples", self._samples)):
-            lost = self._holding.in_memory(event=keeper is self._events).values()
+        for keeper in self._keepers:
+            name = keeper.priority.folder
+            lost = self._holding.in_memory(keeper.priority).values()
             values = sum(one.batch.values for one in lost)
             if not values:
                 continue
@@ -223,8 +242,9 @@ class Writer:
             return
         stream, epoch = self._events.stream, self._identity.epoch
         try:
-            await self._make_room(await self._events.call(lambda: stream.spare_bytes(epoch)))
-            await self._events.call(lambda: stream.prepare(epoch))
+            growth = await self._events.call(lambda: stream.spare_bytes(epoch))
+            async with self._housekeeping.space(Priority.EVENTS, growth):
+                await self._events.call(lambda: stream.prepare(epoch))
         except OSError:
             # The next commit will say what is wrong, if it still is.
             self._counters.add("buffer.disk_errors")
@@ -240,19 +260,12 @@ class Writer:
     async def _reserve(self) -> None:
         meta = self._identity.next_meta()
         try:
-            await self._samples.call(lambda: write_meta(self._path / "meta", meta))
+            keeper = self._spilled[0]
+            await keeper.call(lambda: write_meta(self._path / "meta", meta, keeper.stream.disk))
         except OSError:
             self._counters.add("buffer.disk_errors")
         else:
             self._identity.reserve(meta)
-
-    async def _maintain(self) -> None:
-        for keeper in (self._events, self._samples):
-            await keeper.call(keeper.stream.maintain)
-        try:
-            self.free_bytes = await self._samples.call(lambda: shutil.disk_usage(self._path).free)
-        except OSError:
-            self.free_bytes = None
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

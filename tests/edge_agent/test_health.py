@@ -4,13 +4,14 @@ import asyncio
 import json
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from device_profiles import load_profile
 from edge_agent import health as health_module
+from edge_agent.buffer import FlashState
 from edge_agent.clock import Clock
 from edge_agent.collector import DeviceState
 from edge_agent.health import Health, Progress, feed_watchdog, rss_bytes, tell
@@ -30,6 +31,10 @@ class Buffer:
     disk_bytes: int = 4096
     oldest_age_s: float | None = 1.5
     hours_left: float | None = None
+    hours_left_of: dict[str, float] = field(default_factory=dict)
+    rate: str | None = None
+    disk_error: str | None = None
+    flash: FlashState | None = None
 
 
 def made(**changes):
@@ -68,7 +73,11 @@ def test_the_document_says_how_everything_is():
         "bytes": 4096,
         "oldest_age_s": 1.5,
         "hours_left": None,
+        "hours_left_of": {},
+        "rate": None,
+        "disk_error": None,
     }
+    assert document["flash"] is None
     assert document["counters"] == {"buffer.dropped_values.open": 5}
     assert document["gate_closed_for_people"] == "policy none: no policy_file is set"
     assert {name: told["state"] for name, told in document["documents"].items()} == dict.fromkeys(

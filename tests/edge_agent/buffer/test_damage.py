@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.buffer import EncodedBatch, read_status
-from edge_agent.buffer.record import HEADER_BYTES, Damage, Found, Header, Kind, frame, header_of, scan
+from edge_agent.buffer.record import Damage, Found, Header, Kind, frame, header_of, scan
 from edge_agent.buffer.stream import Stream
 from telemetry.sample import DataClass
 from tests.edge_agent.buffer.helpers import drain, event, opened, plain, sample
@@ -143,7 +143,7 @@ def test_memory_grows_with_segments_not_with_batches(tmp_path: Path) -> None:
     it.close()
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_one_flipped_bit_costs_one_batch_at_most(template: Template, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(template.files))
@@ -165,11 +165,8 @@ def test_one_flipped_bit_costs_one_batch_at_most(template: Template, data: st.Da
             # Losing an acknowledgement only means to send again.
             saved = {number: one for number, one in saved.items() if number in expected}
         assert saved == expected
-        header_readable = hit is not None and hit.number is not None and at >= hit.start + HEADER_BYTES
-        assert counts.get("buffer.lost_batches", 0) == (1 if header_readable else 0)
-        assert counts.get("buffer.lost_values", 0) == (
-            batch(hit.number).values if header_readable and hit is not None and hit.number is not None else 0
-        )
+        assert counts.get("buffer.lost_batches", 0) == (lost is not None)
+        assert counts.get("buffer.lost_values", 0) == (0 if lost is None else batch(lost).values)
         if hit is not None and hit.number is not None:
             assert counts.get("buffer.corrupt_ranges", 0) + counts.get("buffer.torn_tail", 0) == 1
         it.append([batch(1000)])
@@ -183,7 +180,7 @@ def test_one_flipped_bit_costs_one_batch_at_most(template: Template, data: st.Da
         again.close()
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_a_torn_tail_loses_only_what_was_not_synced(template: Template, data: st.DataObject) -> None:
     name = template.files[-2]
@@ -214,7 +211,7 @@ def test_a_torn_tail_loses_only_what_was_not_synced(template: Template, data: st
         again.close()
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(garbage=st.binary(min_size=1, max_size=600), data=st.data())
 def test_garbage_anywhere_never_stops_the_start(template: Template, garbage: bytes, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(template.files))

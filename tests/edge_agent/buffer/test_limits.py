@@ -57,7 +57,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return Disk(monkeypatch)
 
 
-async def test_over_the_cap_the_oldest_samples_go_and_are_counted(tmp_path: Path) -> None:
+async def test_pain_03_over_the_cap_the_oldest_samples_go_and_are_counted(tmp_path: Path) -> None:
     devices = {f"d{number}-{'x' * 50}": device(f"d{number}-{'x' * 50}") for number in range(100)} | DEVICES
     async with opened(tmp_path, max_bytes=CAP, devices=devices, max_batch_values=50) as (buffer, counters):
         for number in range(10):
@@ -82,7 +82,7 @@ async def test_over_the_cap_the_oldest_samples_go_and_are_counted(tmp_path: Path
         await until(lambda: buffer.status().batches == 0)
 
 
-async def test_a_full_disk_is_said_and_drains_when_there_is_space_again(tmp_path: Path, disk: Disk) -> None:
+async def test_pain_03_a_full_disk_is_said_and_drains_when_there_is_space_again(tmp_path: Path, disk: Disk) -> None:
     async with opened(tmp_path, max_memory_bytes=20_000) as (buffer, counters):
         disk.full = True
         await asyncio.wait_for(buffer.append(event()), 1)
@@ -228,7 +228,7 @@ async def test_a_disk_that_takes_no_numbers_gets_a_new_epoch(tmp_path: Path, mon
         assert len(await drain(buffer)) == 10
 
 
-async def test_a_healthy_link_leaves_the_flash_card_alone(tmp_path: Path) -> None:
+async def test_pain_17_a_healthy_link_leaves_the_flash_card_alone(tmp_path: Path) -> None:
     devices = {f"air-{number}": device(f"air-{number}") for number in range(20)}
 
     def files() -> dict[str, tuple[int, int]]:

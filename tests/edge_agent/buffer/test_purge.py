@@ -19,9 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.buffer.acked import AckedLog
+from edge_agent.buffer.disk import Disk
 from edge_agent.buffer.record import EncodedBatch
 from edge_agent.buffer.rest import Purged, without
+from edge_agent.buffer.segment import Segment
 from edge_agent.buffer.stream import Stream
+from edge_agent.buffer.totals import Totals
 from telemetry.batch import Batch, BatchSample, DeviceBlock, encode_batch, pack
 from telemetry.sample import DataClass, Reason
 from tests.edge_agent.buffer.helpers import DEVICES, ack, drain, event, opened, plain, sample
@@ -360,9 +363,12 @@ async def _recover(path: Path) -> set[tuple[str, int, str | None, str]]:
 
 
 def test_the_log_of_acknowledgements_names_nobody(tmp_path: Path) -> None:
-    log = AckedLog(tmp_path / "acked")
+    disk = Disk()
+    segment = Segment.create(tmp_path / "000000000001.log", epoch=EPOCH, size=SEGMENT, disk=disk)
+    log = AckedLog(tmp_path / "acked", disk)
     log.open()
-    log.note(EPOCH, [(1, 2)])
-    log.flush({(EPOCH, (1, 2))}, sync=True)
+    log.note(segment, [(1, 2)], Totals(batches=2, values=2))
+    log.flush([segment], sync=True)
     log.close()
+    segment.close()
     assert not traces(tmp_path, HIM)
