@@ -23,6 +23,7 @@ from benchmarks.buffer_flash import flash_device
 from benchmarks.buffer_write import infos, make_sample
 from edge_agent.audit import AuditLog
 from edge_agent.buffer import Buffer
+from edge_agent.buffer.disk import Disk
 from edge_agent.buffer.identity import BLOCK, Meta, write_meta
 from edge_agent.buffer.segment import Segment, segment_files
 from edge_agent.privacy.accepted import replace_file
@@ -110,8 +111,8 @@ async def _burst(folder: Path, written: Callable[[], int]) -> float:
 def _json_bytes(buffer: Path) -> int:
     """Return the plain JSON of all batches in the files, acknowledged or not."""
     total = 0
-    for path in segment_files(buffer / "samples"):
-        segment = Segment.open(path, on_damage=lambda *_: None, read_only=True)
+    for path in (*segment_files(buffer / "samples"), *segment_files(buffer / "bulk")):
+        segment = Segment.open(path, on_damage=lambda *_: None, disk=Disk(), read_only=True)
         total += sum(len(unpack(payload)) for payload in segment.payloads_since(0))
         segment.close()
     return total
@@ -146,7 +147,7 @@ def run() -> list[dict[str, Any]]:
         flash, written, how = _device("default", stack, "noatime")
         event = asyncio.run(_burst(flash / "events", written))
         meta = Meta(site="bench", gateway="gw-1", epoch="0" * 16, reserved=BLOCK)
-        numbers = _cost(written, lambda _: write_meta(flash / "meta", meta))
+        numbers = _cost(written, lambda _: write_meta(flash / "meta", meta, Disk()))
         audit = AuditLog(flash / "audit", counters=Counters())
         entry = _cost(written, lambda number: audit.append("bench", {"n": number}))
         document = _cost(written, lambda number: replace_file(flash / "document", os.urandom(DOCUMENT_BYTES + number)))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from edge_agent.buffer.disk import Disk
     from edge_agent.buffer.identity import Meta
 
 BATCHES = 25_000
@@ -26,9 +27,9 @@ async def test_pain_17_a_healthy_link_writes_nothing_but_reserved_numbers(
 ) -> None:
     written: list[int] = []
 
-    def noted(path: Path, meta: Meta) -> None:
+    def noted(path: Path, meta: Meta, disk: Disk) -> None:
         written.append(meta.reserved)
-        write_meta(path, meta)
+        write_meta(path, meta, disk)
 
     monkeypatch.setattr(writer_module, "write_meta", noted)
     async with opened(tmp_path, window_s=60.0, max_batch_values=1) as (buffer, counters):
