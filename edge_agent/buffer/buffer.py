@@ -174,6 +174,10 @@ class Buffer:
                 self._opened.samples.wake.set()
             await self._writer.room()
 
+    async def settled(self) -> None:
+        """Return when all that was appended so far is acknowledged or on disk (or dropped and counted)."""
+        await self._writer.settled()
+
     def close_open_batches(self) -> None:
         """Close what still waits for company, so that the publisher can send it: for a graceful stop."""
         self._intake.close_all(event=False)
