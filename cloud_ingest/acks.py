@@ -35,13 +35,14 @@ class Publisher(Protocol):
 class _Answer:
     """What one gateway is told at once."""
 
-    __slots__ = ("deliveries", "refused", "retry_after_s", "stored")
+    __slots__ = ("answers_ns", "deliveries", "refused", "retry_after_s", "stored")
 
     def __init__(self) -> None:
         self.stored: set[int] = set()
         self.refused: list[Refused] = []
         self.retry_after_s = 0.0
         self.deliveries: list[Delivery] = []
+        self.answers_ns: int | None = None
 
 
 class Acknowledger:
@@ -68,9 +69,9 @@ class Acknowledger:
         answer.retry_after_s = max(answer.retry_after_s, retry_after_s)
         answer.deliveries.extend(deliveries)
 
-    def greet(self, site: str, gateway: str, epoch: str) -> None:
-        """Note that a gateway should learn that the ingest is here."""
-        self._open.setdefault((site, gateway, epoch), _Answer())
+    def greet(self, site: str, gateway: str, epoch: str, at_ns: int | None = None) -> None:
+        """Note that a gateway, whose `status` said `at_ns`, is to hear that the ingest is here, and what time it is."""
+        self._open.setdefault((site, gateway, epoch), _Answer()).answers_ns = at_ns
 
     def _answer(self, identity: Identity) -> _Answer:
         return self._open.setdefault((identity.site, identity.gateway, identity.epoch), _Answer())
@@ -106,6 +107,7 @@ class Acknowledger:
             stored=to_ranges(answer.stored),
             refused=answer.refused,
             retry_after_s=answer.retry_after_s,
+            answers_ns=answer.answers_ns,
         )
         if await self._publisher.publish(gateway_topic(site, gateway, Channel.STORED), encode_ack(ack)):
             self._counters.add("ack.published")

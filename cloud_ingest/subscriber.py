@@ -37,6 +37,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     state: Literal["online", "offline"]
     epoch: str = ""
+    at_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ class Subscriber:
         self._settings = settings
         self._counters = counters
         self._client: BrokerClient | None = None
-        self._greetings: dict[tuple[str, str], str] = {}
+        self._greetings: dict[tuple[str, str], Status] = {}
         self._greeting_due = asyncio.Event()
         self._listeners: list[tuple[str, Callable[[str], bool], Callable[[str, bytes], None]]] = []
         self._status = msgspec.json.Decoder(Status)
@@ -174,7 +175,7 @@ class Subscriber:
         if status.state == "offline":
             self._greetings.pop(key, None)
         elif len(self._greetings) < _MOST_GREETINGS:
-            self._greetings[key] = status.epoch
+            self._greetings[key] = status
             self._greeting_due.set()
 
     async def greet(self, acks: Acknowledger) -> None:
@@ -186,10 +187,11 @@ class Subscriber:
             await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter
             due = list(self._greetings.items())
             random.shuffle(due)
-            for key, epoch in due:
-                if self._greetings.pop(key, None) is None:
+            for key, _ in due:
+                status = self._greetings.pop(key, None)
+                if status is None:
                     continue
-                acks.greet(*key, epoch)
+                acks.greet(*key, status.epoch, status.at_ns)
                 await acks.flush()
                 self._counters.add("mqtt.greetings")
                 await asyncio.sleep(random.uniform(0, 2 / _GREETINGS_PER_S))  # noqa: S311 - jitter

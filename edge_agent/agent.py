@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -15,9 +14,9 @@ import msgspec
 
 from device_profiles import load_profile
 from edge_agent.auditing import open_audit
-from edge_agent.buffer import Buffer
+from edge_agent.buffer import Buffer, WaitingRoom
 from edge_agent.catalogue import GATEWAY_PROFILE, device_info
-from edge_agent.clock import Clock, boot_id
+from edge_agent.clock import boot_id
 from edge_agent.collector import DeviceState, listen, poll
 from edge_agent.commands import Commands, document_handler
 from edge_agent.configuration import open_documents
@@ -32,6 +31,7 @@ from edge_agent.pipeline import Pipeline
 from edge_agent.privacy import Gate
 from edge_agent.publisher import Broker, Publisher
 from edge_agent.registry import create_driver, create_link
+from edge_agent.timekeeping import Timekeeper, make_clock, open_room
 from telemetry.counters import Counters
 from telemetry.driver import DeviceContext, PollDriver, SharedLink
 from telemetry.erasure import COMMAND_KIND
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
     from edge_agent.configuration import Configuration
     from edge_agent.privacy import Documents
     from edge_agent.settings import MqttSettings
+    from telemetry.batch import DeviceInfo
 
 _LOG: Final = logging.getLogger(__name__)
 _MIN_PATIENCE_S: Final = 30.0
 _PERIODS_OF_PATIENCE: Final = 5
 _GOODBYE_S: Final = 3.5
-_LOOK_AT_CLOCK_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Agent:
         self._configuration = configuration
         self._settings = configuration.settings
         self._counters = Counters()
-        self._clock = Clock(assume_synced=self._settings.clock.assume_synced)
+        self._clock = make_clock(self._settings.clock)
         self._gateway_profile = load_profile(GATEWAY_PROFILE)
         self._links = self._make_links()
         self._states = {name: DeviceState(device=name) for name in configuration.devices}
@@ -87,24 +87,10 @@ class Agent:
         """Run until `stop` is set. Raises ConfigError if a driver or the buffer's folder cannot be used."""
         settings = self._settings
         profiles = {name: device.profile for name, device in self._configuration.devices.items()}
-        profiles[settings.gateway] = self._gateway_profile
-        infos = {name: device.info for name, device in self._configuration.devices.items()}
-        infos[settings.gateway] = device_info(settings.gateway, settings.gateway, self._gateway_profile)
-        buffer = await Buffer.open(
-            settings.buffer.path,
-            site=settings.site,
-            gateway=settings.gateway,
-            simulated=settings.simulated,
-            window_s=settings.window_s,
-            max_bytes=settings.buffer.max_bytes,
-            max_age_days=settings.buffer.age_limits,
-            flash_budget_bytes=settings.buffer.flash_budget_bytes,
-            estimate=estimate(settings, self._configuration.devices),
-            devices=infos,
-            counters=self._counters,
-            now_ns=self._clock.now_ns,
-            clock_synced=self._clock.synced,
-        )
+        profiles |= {settings.gateway: self._gateway_profile}
+        own = device_info(settings.gateway, settings.gateway, self._gateway_profile)
+        infos = {name: device.info for name, device in self._configuration.devices.items()} | {settings.gateway: own}
+        buffer, room = await self._open_buffer(infos)
         documents = open_documents(self._configuration, clock=self._clock, counters=self._counters)
         audit = open_audit(settings.privacy_dir, counters=self._counters, now_ns=self._clock.now_ns)
         audit("started", epoch=buffer.epoch, boot=boot_id())
@@ -130,6 +116,7 @@ class Agent:
             profiles,
             gate=gate,
             sink=buffer,
+            room=room,
             clock=self._clock,
             counters=self._counters,
             overhear=groups.take if groups is not None else None,
@@ -155,9 +142,10 @@ class Agent:
             counters=self._counters,
             backfill_bytes_per_s=settings.mqtt.backfill_bytes_per_s,
             now_ns=self._clock.now_ns,
+            clock_known=lambda: self._clock.offset_ns is not None,
+            system_clock_right=lambda: self._clock.system_right,
         )
         commands, eraser = self._commands(buffer, documents, pipeline, publisher, audit)
-        publisher.on_command = commands.take
         health = Health(
             settings,
             epoch=buffer.epoch,
@@ -168,6 +156,7 @@ class Agent:
             documents=documents,
             keys=self._configuration.keys is not None,
             audit=audit.document,
+            waiting=room.state,
         )
         devices = Devices(settings, devices=self._configuration.devices, states=self._states, clock=self._clock)
         progress = Progress(lambda: pipeline.passed, lambda: buffer.status().disk_busy_s, patience_s=self._patience_s())
@@ -177,8 +166,10 @@ class Agent:
             sending = group.create_task(_erase_then_send(eraser, publisher), name="publisher")
             erasing = group.create_task(eraser.run(), name="eraser")
             sources = [self._start(group, source, pipeline) for source in self._sources]
+            timekeeper = Timekeeper(self._clock, room, pipeline, publisher if settings.mqtt.tls else None)
             sources += [
-                group.create_task(self._watch_clock(pipeline, publisher), name="clock"),
+                group.create_task(timekeeper.run(), name="clock"),
+                group.create_task(room.run(), name="waiting room"),
                 group.create_task(
                     tell(health, publisher.publish_health, pipeline.emit, period_s=settings.health.period_s),
                     name="health",
@@ -196,7 +187,7 @@ class Agent:
             notify("STOPPING=1")
             await _cancelled(sources)
             await asyncio.gather(*(link.close() for link in self._links.values()))
-            await pipeline.give_up_waiting()
+            await pipeline.finish()
             audit("stopped", values_waiting=buffer.status().values)
             buffer.close_open_batches()
             await publisher.publish_health(health.document())
@@ -209,6 +200,27 @@ class Agent:
             _LOG.error("stopped; what is not on disk is lost")
         else:
             _LOG.info("stopped; everything is acknowledged or on disk")
+
+    async def _open_buffer(self, infos: dict[str, DeviceInfo]) -> tuple[Buffer, WaitingRoom]:
+        settings = self._settings
+        buffer = await Buffer.open(
+            settings.buffer.path,
+            site=settings.site,
+            gateway=settings.gateway,
+            simulated=settings.simulated,
+            window_s=settings.window_s,
+            max_bytes=settings.buffer.max_bytes,
+            max_age_days=settings.buffer.age_limits,
+            flash_budget_bytes=settings.buffer.flash_budget_bytes,
+            estimate=estimate(settings, self._configuration.devices),
+            devices=infos,
+            counters=self._counters,
+            now_ns=self._clock.now_ns,
+            clock_synced=self._clock.synced,
+        )
+        room = await open_room(settings, clock=self._clock, infos=infos, counters=self._counters)
+        buffer.count_too(room.disk)
+        return buffer, room
 
     def _commands(
         self, buffer: Buffer, documents: Documents, pipeline: Pipeline, publisher: Publisher, audit: Auditor
@@ -240,6 +252,7 @@ class Agent:
             site=settings.site,
             gateway=settings.gateway,
         )
+        publisher.on_command = commands.take
         return commands, eraser
 
     def _make_links(self) -> Mapping[str, SharedLink]:
@@ -256,25 +269,13 @@ class Agent:
         periods = [source.device.period_s for source in self._sources if source.polled]
         return max(_MIN_PATIENCE_S, _PERIODS_OF_PATIENCE * max(periods)) if periods else None
 
-    async def _watch_clock(self, pipeline: Pipeline, publisher: Publisher) -> None:
-        """Stamp what waits as soon as the clock is right, also when no device speaks just then.
-
-        Where NTP is blocked the ingest's clock will do, if it came over TLS: else anybody on the network could set it.
-        """
-        while not self._clock.synced():
-            if self._settings.mqtt.tls and publisher.last_time_ns is not None and publisher.last_ack_at is not None:
-                age_ns = int((time.monotonic() - publisher.last_ack_at) * 1e9)
-                self._clock.correct(publisher.last_time_ns + age_ns)
-            else:
-                await asyncio.sleep(_LOOK_AT_CLOCK_S)
-        await pipeline.stamp_waiting()
-
     def _source(self, device: Device) -> _Source:
         context = DeviceContext(
             device=device.settings.name,
             profile=device.profile,
             options=device.options,
-            now_ns=self._clock.now_ns,
+            now_ns=self._clock.even_ns,
+            utc_ns=self._clock.now_ns,
             counters=self._counters,
         )
         create: Callable[[], Any] = partial(create_driver, context, self._links[device.settings.link])

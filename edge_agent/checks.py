@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from edge_agent.catalogue import CAMERA
-from edge_agent.clock import Clock
 from edge_agent.configuration import open_documents
 from edge_agent.privacy import DocumentKind
 from edge_agent.privacy.standing import State
 from edge_agent.registry import camera_confinement
 from edge_agent.settings import DEFAULT_ADAPTER
+from edge_agent.timekeeping import make_clock
 from telemetry.counters import Counters
 from telemetry.errors import Problem
 
@@ -173,7 +173,7 @@ def _people(configuration: Configuration) -> Iterator[Problem]:
             what="no key of the cloud: an order to erase a pupil cannot be verified, and is not followed here",
             mend="make one with `cloud-ingest erase keygen` and copy its public half here (docs/guides/erasure.md)",
         )
-    clock = Clock(assume_synced=settings.clock.assume_synced)
+    clock = make_clock(settings.clock)
     documents = open_documents(configuration, clock=clock, counters=Counters(), peek=True)
     now_ns = clock.now_ns()
     for kind, standing in documents.standings.items():
@@ -191,7 +191,7 @@ def _people(configuration: Configuration) -> Iterator[Problem]:
 
 def documents_in_words(configuration: Configuration) -> dict[str, str]:
     """Return how each configured document stands, by its kind."""
-    clock = Clock(assume_synced=configuration.settings.clock.assume_synced)
+    clock = make_clock(configuration.settings.clock)
     documents = open_documents(configuration, clock=clock, counters=Counters(), peek=True)
     return {
         str(kind): standing.words(clock.now_ns())
@@ -201,7 +201,7 @@ def documents_in_words(configuration: Configuration) -> dict[str, str]:
 
 
 def _clock(settings: Settings) -> Iterator[Problem]:
-    if not Clock(assume_synced=settings.clock.assume_synced).synced():
+    if not make_clock(settings.clock).synced():
         yield Problem(
             where="clock",
             what="is not synchronised: samples wait until it is",

@@ -13,7 +13,7 @@ from telemetry.erasure import Erased, Erasure, decode_order
 from telemetry.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
     from pathlib import Path
 
     from edge_agent.auditing import Auditor
@@ -78,7 +78,7 @@ class Eraser:
         *,
         buffer: Buffer,
         documents: Documents,
-        forget: Callable[[Callable[[str], bool]], None],
+        forget: Callable[[Callable[[str], bool]], Awaitable[tuple[int, int]]],
         unsend: Callable[[Collection[tuple[str, int]]], None],
         trusted: Mapping[str, PublicKey],
         site: str,
@@ -92,7 +92,7 @@ class Eraser:
         self._buffer = buffer
         self._documents = documents
         self._forget = forget
-        """Takes people out of what waits before the buffer."""
+        """Takes people out of what waits before the buffer; returns samples and values."""
         self._unsend = unsend
         """Takes batches back from the publisher."""
         self._trusted = trusted
@@ -206,10 +206,15 @@ class Eraser:
             _LOG.info("erasure %s: %d values were purged from the buffer", request, done.values)
 
     async def _purge(self, who: Callable[[str], bool], *, reason: str) -> Done:
-        self._forget(who)
+        samples, values = await self._forget(who)
         purged = await self._buffer.purge(who, reason=reason)
         self._unsend(purged.gone)
-        return Done(at_ns=self._now_ns(), samples=purged.samples, values=purged.values, batches=purged.batches)
+        return Done(
+            at_ns=self._now_ns(),
+            samples=samples + purged.samples,
+            values=values + purged.values,
+            batches=purged.batches,
+        )
 
     async def _remember(self, memory: Memory) -> None:
         """Write the state before anything is done about it."""

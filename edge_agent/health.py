@@ -54,6 +54,15 @@ class BufferState(Protocol):
     def flash(self) -> FlashState | None: ...  # noqa: D102
 
 
+class WaitingState(Protocol):
+    """What health needs to know of the waiting room."""
+
+    @property
+    def samples(self) -> int: ...  # noqa: D102 - named for what it counts
+    @property
+    def bytes(self) -> int: ...  # noqa: D102
+
+
 def rss_bytes() -> int:
     """Return this process's resident memory."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
@@ -74,6 +83,7 @@ class Health:
         documents: Documents,
         keys: bool,
         audit: Callable[[], dict[str, Any] | None] = lambda: None,
+        waiting: Callable[[], WaitingState | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._epoch = epoch
@@ -84,6 +94,7 @@ class Health:
         self._documents = documents
         self._keys = keys
         self._audit = audit
+        self._waiting = waiting
         self._started_s = time.monotonic()
 
     def document(self) -> dict[str, Any]:
@@ -98,6 +109,7 @@ class Health:
             "at_ns": self._clock.now_ns(),
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "clock": "synced" if self._clock.synced() else "unsynced",
+            "time": self._time(),
             "simulated": self._settings.simulated,
             "gate_closed_for_people": self._documents.closed(keys=self._keys),
             "documents": self._documents.report(),
@@ -117,6 +129,18 @@ class Health:
             "counters": self._counters.snapshot(),
         }
 
+    def _time(self) -> dict[str, Any]:
+        """Return by what the time is known, how often it was moved, and what waits for it."""
+        waiting = self._waiting()
+        return {
+            "source": str(self._clock.source),
+            "held": self._clock.held,
+            "steps": self._clock.steps,
+            "last_step_s": round(self._clock.last_step_ns / 1e9, 3),
+            "waiting_samples": waiting.samples if waiting is not None else 0,
+            "waiting_bytes": waiting.bytes if waiting is not None else 0,
+        }
+
     def row(self) -> Sample:
         """Return the gateway's own sample, of class `ops`."""
         buffer = self._buffer()
@@ -124,7 +148,7 @@ class Health:
         dropped = sum(n for name, n in self._counters.snapshot().items() if name.startswith(_DROPPED))
         return Sample(
             device=self._settings.gateway,
-            acquired_at_ns=self._clock.now_ns(),
+            acquired_at_ns=self._clock.even_ns(),
             values={
                 "uptime": round(time.monotonic() - self._started_s, 1),
                 "rss": float(rss_bytes()),

@@ -172,7 +172,7 @@ class LessonDevices:
             if device not in self._profiles:
                 self._profiles[device] = self._profile
                 self._pipeline.adopt(device, self._profile)
-        await self._pipeline.emit(sample)
+        await self._pipeline.emit_utc(sample)
 
 
 def make_groups(

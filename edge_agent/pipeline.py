@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from edge_agent.clock import boottime_ns
+from edge_agent.clock import GRAIN_NS, utc_of
 from edge_agent.derive import Judge, Reporter
+from telemetry.errors import ConfigError
 from telemetry.sample import PERSON_CLASSES, Admitted, Quality, WithheldReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from edge_agent.buffer import Stamp, WaitingRoom
     from edge_agent.clock import Clock
     from edge_agent.privacy import Gate
     from telemetry.counters import Counters
     from telemetry.profile import DeviceProfile
     from telemetry.sample import Sample
 
-MAX_WAITING: Final = 20_000
-"""Samples that wait for the clock; beyond it the oldest go on as they are, marked uncertain."""
 PERSON_WAIT_NS: Final = 15 * 60 * 1_000_000_000
 """How long a sample about a person may wait for the clock; then it is withheld."""
+UNCERTAIN_AFTER_NS: Final = 60 * 60 * 1_000_000_000
+"""What other boots left is told as uncertain then, though this one does not know the time either."""
+_SERIES_KEPT: Final = 4096
+_TOGETHER_NS: Final = 1_000_000
+
+_Series = tuple[str, str, str, str | None]
 
 
 class Sink(Protocol):
@@ -34,9 +39,16 @@ class Sink(Protocol):
         """Take one sample, before it waits for anything; returns when its durability is given."""
         ...
 
+    async def settled(self) -> None:
+        """Return when what was taken so far is safe."""
+        ...
+
 
 class Pipeline:
-    """Feeds the buffer. Samples taken before the clock is synchronised wait and are stamped right after it."""
+    """Feeds the buffer. Samples come by the even clock and get their UTC here, once; before it is known they wait.
+
+    Judge and report rules go by the even clock: a step of the system's clock is no step of a value.
+    """
 
     def __init__(
         self,
@@ -44,135 +56,154 @@ class Pipeline:
         *,
         gate: Gate,
         sink: Sink,
+        room: WaitingRoom,
         clock: Clock,
         counters: Counters,
         overhear: Callable[[Sample], None] | None = None,
     ) -> None:
+        self._profiles = profiles
         self._judges = {device: Judge(profile) for device, profile in profiles.items()}
         self._reporters = {device: Reporter(profile, counters) for device, profile in profiles.items()}
         self._gate = gate
         self._sink = sink
+        self._room = room
         self._clock = clock
         self._counters = counters
         self._overhear = overhear
         """Hears every judged sample, before the gate; never raises."""
-        self._waiting: deque[tuple[int, Admitted]] = deque()
-        self._persons: deque[tuple[int, Admitted]] = deque()
-        """Apart, since these wait for a limited time only: the others must not hide one that is too old."""
+        self._last_ns: dict[_Series, int] = {}
         self._passing: set[asyncio.Task[None]] = set()
-        self._was_synced = clock.synced()
         self.passed = 0
         """Samples that went through; the watchdog watches it grow."""
 
     @property
     def waiting(self) -> int:
-        """How many samples wait for the clock."""
-        return len(self._waiting) + len(self._persons)
+        """How many samples wait for the clock, or to be told now that it is known."""
+        return self._room.waiting
 
     def adopt(self, device: str, profile: DeviceProfile) -> None:
         """Take samples of a device that was not known at the start."""
         self._judges[device] = Judge(profile)
         self._reporters[device] = Reporter(profile, self._counters)
 
-    def forget(self, who: Callable[[str], bool]) -> None:
-        """Let go of what waits for the clock about these people; counted."""
-        kept = [item for item in self._persons if item[1].handle is None or not who(item[1].handle)]
-        self._counters.add("clock.purged_samples", len(self._persons) - len(kept))
-        self._persons.clear()
-        self._persons.extend(kept)
-
     def gone(self, device: str) -> None:
         """Note that a device was lost: it warms up again when it is back."""
         self._judges[device].gone()
 
+    async def emit_utc(self, sample: Sample) -> None:
+        """Take one sample whose time is UTC already."""
+        await self.emit(msgspec.structs.replace(sample, acquired_at_ns=self._clock.even_of(sample.acquired_at_ns)))
+
     async def emit(self, sample: Sample) -> None:
-        """Take one sample from a driver; returns when what may leave is in the buffer.
+        """Take one sample from a driver, by `Clock.even_ns`; returns when what may leave is in the buffer.
 
         A caller that is cancelled meanwhile, at the agent's stop, takes nothing of the sample with it.
         """
-        synced = self._is_synced()
-        sample = msgspec.structs.replace(sample, acquired_at_ns=self._clock.right_ns(sample.acquired_at_ns))
+        self._clock.synced()
+        offset_ns = self._clock.offset_ns
+        taken_ns = self._clock.boottime_of(sample.acquired_at_ns)
         judged = self._judges[sample.device].judge(sample)
-        if self._overhear is not None:
-            self._overhear(judged)
         reported = self._reporters[sample.device].report(judged)
         self.passed += 1
+        at_ns = sample.acquired_at_ns if offset_ns is None else utc_of(taken_ns, offset_ns)
+        if self._overhear is not None:
+            self._overhear(msgspec.structs.replace(judged, acquired_at_ns=at_ns))
         if reported is None:
             return
-        admitted = [answer for answer in self._gate.split(reported) if isinstance(answer, Admitted)]
-        if synced and not self.waiting and len(admitted) == 1:
-            await self._sink.append(admitted[0])
+        answers = self._gate.split(msgspec.structs.replace(reported, acquired_at_ns=at_ns))
+        admitted = [answer for answer in answers if isinstance(answer, Admitted)]
+        if offset_ns is not None and len(admitted) == 1:
+            await self._sink.append(self._timed(admitted[0], taken_ns, offset_ns))
             return
-        task = asyncio.get_running_loop().create_task(self._pass_on(admitted, synced=synced), name="passing on")
+        passing = self._pass_on(admitted, taken_ns, offset_ns)
+        task = asyncio.get_running_loop().create_task(passing, name="passing on")
         self._passing.add(task)
         task.add_done_callback(self._passing.discard)
         await asyncio.shield(task)
 
-    async def _pass_on(self, parts: Sequence[Admitted], *, synced: bool) -> None:
-        if synced and self.waiting:
-            await self.stamp_waiting()
+    async def _pass_on(self, parts: Sequence[Admitted], taken_ns: int, offset_ns: int | None) -> None:
         for number, admitted in enumerate(parts):
             if number and admitted.data_class in PERSON_CLASSES and not self._gate.still(admitted):
                 continue  # somebody withdrew while the part before it was taken in
-            if synced:
-                await self._sink.append(admitted)
+            if offset_ns is not None:
+                await self._sink.append(self._timed(admitted, taken_ns, offset_ns))
             else:
-                await self._wait(admitted)
+                self._counters.add("clock.waited_samples")
+                await self._room.put(self._apart(admitted, taken_ns), admitted)
 
-    async def stamp_waiting(self) -> None:
-        """Give the waiting samples their time, now that the clock is right, and pass them on."""
-        self._withhold_old_persons()
-        now_boot_ns, now_ns = boottime_ns(), self._clock.now_ns()
-        for queue in (self._persons, self._waiting):
-            while queue:
-                taken_ns, admitted = queue.popleft()
-                # Hours and lessons go by the right time, so the gate is asked again with it.
-                stamped = msgspec.structs.replace(admitted, acquired_at_ns=now_ns - (now_boot_ns - taken_ns))
-                if self._gate.still(stamped):
-                    await self._sink.append(stamped)
+    def _timed(self, admitted: Admitted, taken_ns: int, offset_ns: int) -> Admitted:
+        return msgspec.structs.replace(admitted, acquired_at_ns=utc_of(self._apart(admitted, taken_ns), offset_ns))
 
-    async def give_up_waiting(self) -> None:
-        """Pass on what still waits; marked uncertain if the boot ends without a synchronised clock."""
+    def _apart(self, admitted: Admitted, taken_ns: int) -> int:
+        """Return `taken_ns`, microseconds later if the series has samples of that time already: all are to be kept."""
+        key = (admitted.device, admitted.data_class, admitted.purpose, admitted.handle)
+        taken_ns = taken_ns // GRAIN_NS * GRAIN_NS
+        last_ns = self._last_ns.get(key, 0)
+        if 0 <= last_ns - taken_ns < _TOGETHER_NS:
+            taken_ns = last_ns + GRAIN_NS
+        if key not in self._last_ns and len(self._last_ns) >= _SERIES_KEPT:
+            self._last_ns.clear()
+        self._last_ns[key] = taken_ns
+        return taken_ns
+
+    # ---- what waited for the clock
+
+    async def forget(self, who: Callable[[str], bool]) -> tuple[int, int]:
+        """Let go of what waits for the clock about these people; return samples and values. Raises OSError."""
+        self._last_ns = {key: at for key, at in self._last_ns.items() if key[3] is None or not who(key[3])}
+        return await self._room.forget(who)
+
+    async def tend(self) -> None:
+        """Tell what waits, as far as its time is known or never will be; call it now and then."""
+        offset_ns = self._clock.offset_ns
+        if offset_ns is not None:
+            await self._room.learned(offset_ns)
+        for admitted in await self._room.expire(self._clock.boot_ns() - PERSON_WAIT_NS):
+            self._withhold(admitted)
+        if offset_ns is not None or self._clock.boot_ns() > UNCERTAIN_AFTER_NS:
+            await self._room.reckon_others(offset_ns, self._clock.new_reckoning)
+        await self._room.overflow(self._clock.new_reckoning)
+        await self._room.drain(self._tell, self._sink.settled)
+
+    async def finish(self) -> None:
+        """Leave on disk what waits; what the disk does not take goes into the buffer, marked uncertain."""
         while self._passing:
             await asyncio.gather(*self._passing)
-        if self._is_synced():
-            await self.stamp_waiting()
-        while self.waiting:
-            await self._pass_uncertain()
+        offset_ns = self._clock.offset_ns
+        for taken_ns, admitted in await self._room.close():
+            if offset_ns is not None:
+                await self._pass(admitted, utc_of(taken_ns, offset_ns), Quality.GOOD)
+            else:
+                await self._pass(admitted, admitted.acquired_at_ns, Quality.CLOCK_UNCERTAIN)
 
-    def _is_synced(self) -> bool:
-        synced = self._clock.synced()
-        if synced and not self._was_synced:
-            self._was_synced = True
-            for judge in self._judges.values():
-                judge.clock_set(self._clock.step_ns)
-        return synced
-
-    async def _wait(self, admitted: Admitted) -> None:
-        self._counters.add("clock.waited_samples")
-        taken_ns = self._clock.boottime_of(admitted.acquired_at_ns)
-        queue = self._persons if admitted.data_class in PERSON_CLASSES else self._waiting
-        queue.append((taken_ns, admitted))
-        self._withhold_old_persons()
-        if self.waiting > MAX_WAITING:
-            await self._pass_uncertain()
-
-    async def _pass_uncertain(self) -> None:
-        """Pass on the oldest, or withhold it if it is about a person: when it was is all that such a sample says."""
-        queues = [queue for queue in (self._persons, self._waiting) if queue]
-        _, admitted = min(queues, key=lambda queue: queue[0][0]).popleft()
-        if admitted.data_class in PERSON_CLASSES:
+    async def _tell(self, taken_ns: int, admitted: Admitted, stamp: Stamp) -> None:
+        if admitted.data_class in PERSON_CLASSES and taken_ns < stamp.at_boot_ns - PERSON_WAIT_NS:
             self._withhold(admitted)
             return
-        if not self._gate.still(admitted):
-            return
-        self._counters.add("clock.uncertain_samples")
-        await self._sink.append(msgspec.structs.replace(admitted, quality=Quality.CLOCK_UNCERTAIN))
+        quality = Quality.CLOCK_UNCERTAIN if stamp.uncertain else Quality.GOOD
+        await self._pass(admitted, utc_of(taken_ns, stamp.offset_ns), quality)
 
-    def _withhold_old_persons(self) -> None:
-        limit = boottime_ns() - PERSON_WAIT_NS
-        while self._persons and self._persons[0][0] < limit:
-            self._withhold(self._persons.popleft()[1])
+    async def _pass(self, admitted: Admitted, at_ns: int, quality: Quality) -> None:
+        person = admitted.data_class in PERSON_CLASSES
+        if person and (quality is not Quality.GOOD or admitted.device not in self._profiles):
+            self._withhold(
+                admitted
+            )  # when it was is all that such a sample says; and who may not be asked must not pass
+            return
+        # Hours and lessons go by the right time, so the gate is asked again with it.
+        stamped = msgspec.structs.replace(admitted, acquired_at_ns=at_ns)
+        if not self._gate.still(stamped):
+            return
+        if quality is not Quality.GOOD:
+            self._counters.add("clock.uncertain_samples")
+            stamped = msgspec.structs.replace(stamped, quality=quality)
+        else:
+            self._counters.add("clock.stamped_samples")
+        try:
+            await self._sink.append(stamped)
+        except ConfigError:
+            # The settings name the device no more, and the file that could tell of it is damaged.
+            self._counters.add("clock.unknown_device_samples")
 
     def _withhold(self, admitted: Admitted) -> None:
         self._counters.add(f"gate.withheld.{admitted.data_class}.{WithheldReason.CLOCK_UNSYNCED}")

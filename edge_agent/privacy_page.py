@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.catalogue import GATEWAY_PROFILE, find_profile
-from edge_agent.clock import Clock
 from edge_agent.configuration import load_configuration, open_documents
 from edge_agent.groups import DEVICE_PREFIX
 from edge_agent.lessons import LESSON_PROFILE, PURPOSE, heart_rate_points
 from edge_agent.privacy.show import document, page, rows
+from edge_agent.timekeeping import make_clock
 from telemetry.counters import Counters
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def privacy_page(config: Path, language: Language) -> tuple[list[str], dict[str,
     """Return the page's lines, and the same for programs. Raises ConfigError; writes nothing."""
     configuration = load_configuration(config)
     settings = configuration.settings
-    clock = Clock(assume_synced=settings.clock.assume_synced)
+    clock = make_clock(settings.clock)
     documents = open_documents(configuration, clock=clock, counters=Counters(), peek=True)
     now_ns = clock.now_ns()
     profiles = {name: device.profile for name, device in configuration.devices.items()}

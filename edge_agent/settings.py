@@ -118,9 +118,15 @@ class PrivacySettings(_Section):
 
 
 class ClockSettings(_Section):
-    """Whether to believe the system clock without asking the kernel if it is synchronised."""
+    """When the system's clock is believed, and how much may wait on disk until it is."""
 
     assume_synced: bool = False
+    """Believe it without asking: for gateways with a clock of their own, and for tests."""
+    sync_file: Path | None = None
+    """A file whose existence says that it is synchronised, and nothing else does: for gateways where neither the kernel
+    nor timesyncd tells. A hook of the NTP client makes it; below /run it is gone at the next boot."""
+    waiting_max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 64_000_000
+    """Of samples that wait for the time; beyond it the oldest are told at once, marked uncertain."""
 
 
 class HealthSettings(_Section):

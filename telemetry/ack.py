@@ -31,6 +31,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refused: list[Refused] = []
     retry_after_s: float = 0.0
     """The store is busy: send nothing new for so long."""
+    answers_ns: int | None = None
+    """`at_ns` of the gateway's `status` that this answers: the gateway knows when it sent that."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -28,8 +28,12 @@ class DeviceContext:
     options: Mapping[str, bool | int | float | str]
     """The profile's options overridden by the device's own, such as the Modbus unit."""
     now_ns: Callable[[], int]
-    """The gateway's UTC clock in nanoseconds."""
+    """The clock by which Samples are stamped: nanoseconds of UTC as it was believed at the start, never set since.
+
+    The agent turns such a time into UTC when the Sample arrives: however the system's clock is set, none is wrong."""
     counters: Counters
+    utc_ns: Callable[[], int] | None = None
+    """UTC as it is known now, for what goes by the time of day; none: `now_ns` will do."""
 
 
 class Driver(Protocol):

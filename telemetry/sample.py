@@ -88,7 +88,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     device: str
     acquired_at_ns: int
-    """UTC nanoseconds of acquisition, by the gateway's clock; never restamped."""
+    """Nanoseconds of acquisition by `DeviceContext.now_ns`; in UTC from the pipeline on, never restamped."""
     values: dict[str, Value] = {}
     bad: dict[str, Reason] = {}
     """Points whose value is absent, each with its reason; disjoint from `values`."""

@@ -20,6 +20,7 @@ PACKAGES = {
     "chromium": "chromium",
     "systemd-analyze": "systemd",
     "strace": "strace",
+    "faketime": "faketime",
 }
 """Program → Debian package; tools/servers.sh installs them."""
 _MISSING = "server missing: "

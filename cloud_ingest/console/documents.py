@@ -35,6 +35,8 @@ _KINDS: Final = (
     ("buffer.expired_values.", DropKind.DROPPED),
     ("buffer.lost_values", DropKind.DROPPED),
     ("buffer.unreadable_", DropKind.DROPPED),
+    ("clock.dropped_samples", DropKind.DROPPED),
+    ("clock.lost_samples", DropKind.DROPPED),
     ("buffer.quarantine_full", DropKind.DROPPED),
     ("publisher.refused_by_broker.", DropKind.ALARM),
     ("publisher.login_refused", DropKind.ALARM),
@@ -44,6 +46,7 @@ _KINDS: Final = (
     ("buffer.events_not_durable", DropKind.ALARM),
     ("buffer.identity_unsaved", DropKind.ALARM),
     ("clock.uncertain_samples", DropKind.ALARM),
+    ("clock.waiting_disk_errors", DropKind.ALARM),
 )
 _LINK_DROPS: Final = re.compile(r"link\..+\.(dropped_[a-z_]+|overrun_bytes)")
 

@@ -119,7 +119,7 @@ TEXTS: Final[Mapping[str, Words]] = {
     "hours_about": _w("约 {time}", "about {time}"),
     "clock": _w("时钟", "Clock"),
     "clock_synced": _w("已同步", "synchronised"),
-    "clock_unsynced": _w("未同步：读数时间标记为不准", "not synchronised: readings are marked"),
+    "clock_unsynced": _w("未同步：读数等待校时", "not synchronised: readings wait"),
     "uptime": _w("已运行", "Running for"),
     "version": _w("版本", "Version"),
     "gate_closed": _w("隐私闸门对人关闭", "The privacy gate is closed for people"),

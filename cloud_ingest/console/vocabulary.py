@@ -142,6 +142,12 @@ COUNTER_WORDS: Final[Mapping[str, Words]] = {
     "buffer.unreadable_segments": _w("磁盘上读不出的文件", "files that the disk no longer gives back"),
     "buffer.disk_errors": _w("磁盘读写出错", "errors of the disk"),
     "buffer.events_not_durable": _w("未能及时落盘的事件", "events that were not on disk in time"),
+    "clock.dropped_samples": _w("等待校时放不下而丢弃的样本", "samples dropped while they waited for the time"),
+    "clock.lost_samples": _w(
+        "等待校时因磁盘损坏丢失的样本", "samples lost to a damaged disk while they waited for the time"
+    ),
+    "clock.uncertain_samples": _w("时间不准的样本", "samples of an uncertain time"),
+    "clock.waiting_disk_errors": _w("等待校时的样本读写磁盘出错", "errors of the disk while samples wait for the time"),
     "publisher.login_refused": _w("登录消息代理被拒绝", "logins refused by the broker"),
     "publisher.ack_timeouts": _w("等待回执超时", "acknowledgements that came too late"),
     "publisher.slow_ack": _w("回执偏慢", "slow acknowledgements"),

@@ -201,7 +201,8 @@ class CameraPeopleDriver:
         self._keeper, self._first, self._before = None, None, None
 
     def _in_hours(self) -> bool:
-        return within(self._hours, datetime.fromtimestamp(self._context.now_ns() / 1e9).astimezone())
+        now_ns = (self._context.utc_ns or self._context.now_ns)()
+        return within(self._hours, datetime.fromtimestamp(now_ns / 1e9).astimezone())
 
     def _add(self, what: str, amount: int = 1) -> None:
         self._context.counters.add(f"device.{self._context.device}.{what}", amount)

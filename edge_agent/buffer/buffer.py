@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from edge_agent.buffer.disk import Disk
     from edge_agent.buffer.rest import Purged, Who
     from telemetry.ack import Ack
     from telemetry.batch import DeviceInfo
@@ -205,6 +206,14 @@ class Buffer:
             if first:
                 self._opened.spilled[0].wake.set()
             await self._writer.room()
+
+    async def settled(self) -> None:
+        """Return when all that was appended so far is acknowledged or on disk (or dropped and counted)."""
+        await self._writer.settled()
+
+    def count_too(self, disk: Disk) -> None:
+        """Let what another part writes beside the buffer count for the flash card's budget."""
+        self._housekeeping.others.append(disk)
 
     def close_open_batches(self) -> None:
         """Close what still waits for company, so that the publisher can send it: for a graceful stop."""

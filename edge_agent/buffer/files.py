@@ -41,10 +41,6 @@ class StreamState:
     """(epoch, first, last) of each segment that still holds unacknowledged batches."""
     epochs: frozenset[str] = frozenset()
     segments: int = 0
-    written: int = 0
-    """Bytes handed to the disk since the start."""
-    syncs: int = 0
-    """fsyncs since the start."""
 
 
 class Files:
@@ -154,8 +150,6 @@ class Files:
             spans=tuple((segment.epoch, segment.summary.first, segment.summary.last) for segment in held),
             epochs=frozenset(segment.epoch for segment in self._segments),
             segments=len(self._segments),
-            written=self.disk.written,
-            syncs=self.disk.syncs,
         )
 
     def take_counts(self) -> dict[str, int]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from edge_agent.buffer.ageing import Ages
+    from edge_agent.buffer.disk import Disk
     from edge_agent.buffer.holding import Holding
     from edge_agent.buffer.intake import Intake
     from edge_agent.buffer.opening import Opened
@@ -50,6 +51,8 @@ class Housekeeping:
         self.free_bytes: int | None = None
         """Free space on the disk, when it was last looked at."""
         self.flash = flash
+        self.others: list[Disk] = []
+        """Whose writes count for the flash card, too."""
         self._path = opened.path
         self._keepers = opened.keepers
         self._intake = intake
@@ -150,11 +153,11 @@ class Housekeeping:
         except OSError:
             self.free_bytes = None
         outside = await events.call(lambda: kernel_counters(self._path))
-        states = [keeper.state for keeper in self._keepers]
+        counted = [keeper.stream.disk for keeper in self._keepers] + self.others
         self.flash.note(
             self._loop.time(),
-            written=sum(state.written for state in states),
-            syncs=sum(state.syncs for state in states),
+            written=sum(one.written for one in counted),
+            syncs=sum(one.syncs for one in counted),
             outside=outside,
         )
 

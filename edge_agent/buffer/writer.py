@@ -83,6 +83,16 @@ class Writer:
             self._wake.set()
             await self._relieved.wait()
 
+    async def settled(self) -> None:
+        """Return when nothing that is due to be written by what is here now is in memory alone."""
+        until = max(self._dues(), default=0.0)
+        while not self._closing and any(due <= until for due in self._dues()):
+            await _wait(self._relieved, MAINTAIN_S)
+
+    def _dues(self) -> list[float]:
+        closed = [one.spill_at for one in self._holding.batches.values() if not one.on_disk]
+        return closed + [one.spill_at for one in self._intake.open_batches]
+
     def relieve(self) -> None:
         """Let those look again who wait for room."""
         self._relieved.set()

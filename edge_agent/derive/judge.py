@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """Keeps one device's last readings; feed it every Sample in order."""
+    """Keeps one device's last readings; feed it every Sample in order, with times by a clock that nobody sets."""
 
     def __init__(self, profile: DeviceProfile) -> None:
         self._points = {point.name: point for point in profile.points}
@@ -27,12 +27,6 @@ class Judge:
     def gone(self) -> None:
         """Note that the device was lost: when it is back it warms up again."""
         self._appeared_at_ns = None
-
-    def clock_set(self, step_ns: int) -> None:
-        """Note that the clock was set by `step_ns`: neither a warm-up nor a step is over sooner for it."""
-        if self._appeared_at_ns is not None:
-            self._appeared_at_ns += step_ns
-        self._last = {name: (at_ns + step_ns, value) for name, (at_ns, value) in self._last.items()}
 
     def judge(self, sample: Sample) -> Sample:
         """Return `sample` with calibrated values, the bad ones moved to `bad`, and its quality."""

@@ -140,6 +140,18 @@ class Connection(aiomqtt.Client):
         """Done when the connection has ended."""
         return self._disconnected
 
+    def check_dates(self, now_ns: int) -> None:
+        """Raise MqttError if the broker's own certificate is not valid at UTC `now_ns`; nothing without TLS."""
+        sock = self._client.socket()
+        found = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
+        if found and not (
+            ssl.cert_time_to_seconds(str(found["notBefore"]))
+            <= now_ns / 1e9
+            <= ssl.cert_time_to_seconds(str(found["notAfter"]))
+        ):
+            dates = f"from {found['notBefore']} to {found['notAfter']}"
+            raise aiomqtt.MqttError(f"the broker's certificate is valid {dates} only")
+
     def takes(self, payload: bytes) -> bool:
         """Whether the broker takes a message so large: sending a larger one would only make it hang up."""
         return self.max_packet_bytes is None or len(payload) + _HEADER_BYTES <= self.max_packet_bytes
@@ -301,9 +313,14 @@ def is_refusal(error: BaseException | None) -> bool:
     return isinstance(error, AuthError) or (isinstance(error, aiomqtt.MqttError) and _code(error) in _AUTH_CODES)
 
 
-def read_credentials(broker: Broker) -> tuple[_Context | None, str | None]:
+_NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python has no name for."""
+
+
+def read_credentials(broker: Broker, *, dated: bool = True) -> tuple[_Context | None, str | None]:
     """Return the TLS context, none for a plain connection, and the password; reads files.
 
+    Without `dated`, for a gateway that does not know the time, certificates may be of any date; all else is checked.
     Raises AuthError naming the file that cannot be used.
     """
     path: Path | None = None
@@ -314,6 +331,8 @@ def read_credentials(broker: Broker) -> tuple[_Context | None, str | None]:
             # Checks certificate and host name, and nothing can turn that off.
             context = _Context(ssl.PROTOCOL_TLS_CLIENT)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if not dated:
+                context.verify_flags |= _NO_CHECK_TIME
             if path is not None:
                 context.load_verify_locations(path)
             else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiomqtt
 import msgspec
 
+from edge_agent.clock import boottime_ns
 from edge_agent.publisher.backoff import Backoff
 from edge_agent.publisher.connection import (
     CONNACK_S,
@@ -24,6 +25,7 @@ from edge_agent.publisher.connection import (
     read_credentials,
     refuses_version,
 )
+from edge_agent.publisher.evidence import TimeEvidence
 from edge_agent.publisher.latency import Latency
 from edge_agent.publisher.pace import BYTES_PER_S, Pace
 from edge_agent.publisher.session import STATUS_SCHEMA, Session
@@ -33,9 +35,10 @@ from telemetry.errors import AuthError, ProtocolError
 from telemetry.topics import Channel, Flow, gateway_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from edge_agent.publisher.outbox import Outbox
+    from edge_agent.publisher.window import InFlight
     from telemetry.ack import Ack
     from telemetry.counters import Counters
     from telemetry.ranges import Range
@@ -43,9 +46,11 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 _AGREED_S: Final = 3600.0
 """How long a broker that took only an older version of MQTT is not asked for a newer one."""
+_DATES: Final = ("certificate is not yet valid", "certificate has expired")
 _MAX_REPLIES: Final = 16
 _LATE_SHARE: Final = 0.3
 """Share of the window after which an acknowledgement is late and backfill makes way, long before live data are late."""
+_ASKED_KEPT: Final = 8
 _OF_USE_S: Final = 5.0
 """A connection that lived so long, or brought an acknowledgement, was of use: the next is tried quickly."""
 
@@ -69,13 +74,15 @@ class Publisher:
         counters: Counters,
         backfill_bytes_per_s: float = BYTES_PER_S,
         now_ns: Callable[[], int] = time.time_ns,
+        clock_known: Callable[[], bool] = lambda: True,
+        system_clock_right: Callable[[], bool] = lambda: True,
         random: Callable[[], float] = random_module.random,
     ) -> None:
         self.connected = False
         self.last_ack_at: float | None = None
         """`time.monotonic()` of the last acknowledgement."""
-        self.last_time_ns: int | None = None
-        """The ingest's UTC clock in that acknowledgement."""
+        self.evidence = TimeEvidence(counters)
+        """What the ingest says of the time; to be believed over TLS only."""
         self.turns = 0
         """Grows at least once in 40 s while the publisher lives, connected or not: for a watchdog."""
         self.problem: str | None = None
@@ -93,6 +100,12 @@ class Publisher:
         self._now_ns = now_ns
         pace = Pace(bytes_per_s=backfill_bytes_per_s, late_s=_LATE_SHARE * window_s)
         self._window = Window(random=random, pace=pace)
+        self._clock_known = clock_known
+        self._system_clock_right = system_clock_right
+        self._dates_failed = False
+        """A certificate was refused for its dates alone, by a clock that nobody calls right."""
+        self._undated = False
+        """The connection stands, but the dates of the broker's certificate were not looked at."""
         self._backoff = Backoff(random=random)
         self._latency = Latency()
         self._slow = False
@@ -103,6 +116,9 @@ class Publisher:
         self._connection: Connection | None = None
         self._devices: bytes | None = None
         self._replies: deque[bytes] = deque()
+        self._asked: dict[int, tuple[int, bool]] = {}
+        """`at_ns` of the last births → CLOCK_BOOTTIME then, and whether it was said only to be answered."""
+        self._ask = False
         self._agreed: aiomqtt.ProtocolVersion | None = None
         self._agreed_until = 0.0
         outbox.on_ready(self._wake.set)
@@ -159,6 +175,11 @@ class Publisher:
         self._window.forget(frozenset(keys))
         self._wake.set()
 
+    def ask_time(self) -> None:
+        """Say the birth once more: the ingest answers it, and its answer tells the time."""
+        self._ask = True
+        self._wake.set()
+
     def reply(self, document: dict[str, Any]) -> None:
         """Send the document on `reply`, as soon as there is a connection; of too many the oldest are dropped."""
         if len(self._replies) >= _MAX_REPLIES:
@@ -184,6 +205,7 @@ class Publisher:
                 # Without a goodbye the broker publishes the will.
                 await connection.abandon()
         except (AuthError, aiomqtt.MqttError, OSError) as error:
+            self._dates_failed |= any(text in str(error) for text in _DATES)
             self._note(error)
             if time.monotonic() - started > _OF_USE_S or self._counters.get("publisher.acks") > acks:
                 self._backoff.worked()
@@ -196,7 +218,10 @@ class Publisher:
 
     async def _connect(self) -> Connection | None:
         """Return an open connection in the newest version the broker speaks; none when stopped meanwhile."""
-        context, password = await asyncio.to_thread(read_credentials, self._broker)
+        # OpenSSL goes by the system's clock: while that is wrong no certificate is valid, and no ingest could help.
+        dated = self._system_clock_right() or not self._dates_failed
+        context, password = await asyncio.to_thread(read_credentials, self._broker, dated=dated)
+        self._undated = context is not None and not dated
         agreed = self._agreed is not None and time.monotonic() < self._agreed_until
         versions = (self._agreed,) if self._agreed is not None and agreed else VERSIONS[self._broker.protocol]
         for version in versions:
@@ -240,6 +265,7 @@ class Publisher:
             site=self._site,
             gateway=self._gateway,
             birth=self._status("online"),
+            again=self._birth_again,
             devices=lambda: self._devices,
             replies=self._replies,
             commands=self.on_command is not None,
@@ -251,16 +277,28 @@ class Publisher:
             on_turn=self._turn,
         )
 
+    def _birth_again(self) -> bytes | None:
+        """Return the birth if it is to be said once more."""
+        asked, self._ask = self._ask, False
+        return msgspec.json.encode(self._status("online", asking=True)) if asked else None
+
     def _turn(self) -> None:
         self.turns += 1
+        if self._undated and self._connection is not None and self._clock_known():
+            self._undated = False
+            self._connection.check_dates(self._now_ns())
 
-    def _status(self, state: str) -> dict[str, Any]:
+    def _status(self, state: str, *, asking: bool = False) -> dict[str, Any]:
+        at_ns = self._now_ns()
+        self._asked[at_ns] = (boottime_ns(), asking)
+        while len(self._asked) > _ASKED_KEPT:
+            del self._asked[next(iter(self._asked))]
         return {
             "schema": STATUS_SCHEMA,
             "state": state,
             "epoch": self._outbox.epoch,
             "boot_id": self._boot_id,
-            "at_ns": self._now_ns(),
+            "at_ns": at_ns,
             "simulated": self._simulated,
         }
 
@@ -282,21 +320,23 @@ class Publisher:
         if ack.retry_after_s > 0:
             self._counters.add("publisher.pauses")
             self._window.pause(now, ack.retry_after_s)
-        self.last_time_ns, self.last_ack_at = ack.time_ns, time.monotonic()
+        self.last_ack_at = time.monotonic()
+        heard_ns = boottime_ns()
+        asked_ns, asking = (
+            self._asked.pop(ack.answers_ns, (None, False)) if ack.answers_ns is not None else (None, False)
+        )
+        if asked_ns is not None:
+            self.evidence.add(ack.time_ns, sent_boot_ns=asked_ns, received_boot_ns=heard_ns)
         spans: list[Range] = [*ack.stored, *((refused.batch, refused.batch) for refused in ack.refused)]
         if not spans:
             if ack.epoch != self._outbox.epoch and all(one.batch.epoch != ack.epoch for one in self._window.in_flight):
                 self._counters.add("publisher.acks_unknown_epoch")
-            elif ack.retry_after_s <= 0:
+            elif ack.retry_after_s <= 0 and not asking:
                 self._window.ingest_here(now)
             return
         done = self._window.acknowledged(ack.epoch, spans, now)
-        if done and ack.retry_after_s <= 0:
-            self._window.resume(now)
-        for one in done:
-            self._counters.add("publisher.acks")
-            if one.flow is Flow.LIVE and one.sends == 1:
-                self._latency.add(now - one.first_sent_at)
+        if done:
+            self._done(done, ack, now=now, heard_ns=heard_ns)
         self._outbox.acknowledge(ack)
         p95_s = self._latency.p95_s
         slow = p95_s is not None and p95_s > self._window_s / 2
@@ -304,6 +344,18 @@ class Publisher:
             self._counters.add("publisher.slow_ack")
             _LOG.warning("acknowledgements take %.2f s (95%%), above half the window of %.1f s", p95_s, self._window_s)
         self._slow = slow
+
+    def _done(self, done: Sequence[InFlight], ack: Ack, *, now: float, heard_ns: int) -> None:
+        """Take note of batches of ours that `ack` is the first to name."""
+        if ack.retry_after_s <= 0:
+            self._window.resume(now)
+        # It was made after each of them had been sent, whenever that was heard.
+        sent_ns = heard_ns - int((now - max(one.first_sent_at for one in done)) * 1e9)
+        self.evidence.add(ack.time_ns, sent_boot_ns=sent_ns, received_boot_ns=heard_ns)
+        for one in done:
+            self._counters.add("publisher.acks")
+            if one.flow is Flow.LIVE and one.sends == 1:
+                self._latency.add(now - one.first_sent_at)
 
     def _note(self, error: Exception) -> None:
         """Count and, when the reason changes, tell the operator."""

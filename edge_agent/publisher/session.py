@@ -51,6 +51,7 @@ class Session:
         site: str,
         gateway: str,
         birth: dict[str, Any],
+        again: Callable[[], bytes | None],
         devices: Callable[[], bytes | None],
         replies: deque[bytes],
         commands: bool,
@@ -65,6 +66,7 @@ class Session:
         self._site = site
         self._gateway = gateway
         self._birth = birth
+        self._again = again
         self._devices = devices
         self._devices_said: bytes | None = None
         self._replies = replies
@@ -126,6 +128,7 @@ class Session:
                 if now >= drain_until or self._drained(now):
                     return
             self._send_devices(now)
+            self._send_birth_again(now)
             self._send_replies(now)
             self._send_due(now)
             self._fetch_backfill()
@@ -161,6 +164,15 @@ class Session:
         mid = self._connection.send(topic, document, qos=1, retain=True)
         self._unconfirmed[mid] = now
         self._not_batches[mid] = "publisher.devices_unsent"
+
+    def _send_birth_again(self, now: float) -> None:
+        """Say the birth once more if somebody wants to hear from the ingest."""
+        birth = self._again() if not self._stopping() and self._may_send() else None
+        if birth is not None:
+            topic = gateway_topic(self._site, self._gateway, Channel.STATUS)
+            mid = self._connection.send(topic, birth, qos=1, retain=True)
+            self._unconfirmed[mid] = now
+            self._not_batches[mid] = "publisher.births_refused"
 
     def _send_replies(self, now: float) -> None:
         topic = gateway_topic(self._site, self._gateway, Channel.REPLY)

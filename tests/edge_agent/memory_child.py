@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_profiles import load_profile
-from edge_agent.buffer import Buffer
+from edge_agent.buffer import Buffer, WaitingRoom
 from edge_agent.catalogue import device_info
 from edge_agent.clock import Clock
 from edge_agent.health import rss_bytes
@@ -33,11 +32,11 @@ CARD_EVERY = 500
 TURN_EVERY = 100
 
 
-def samples(count: int) -> Iterator[Sample]:
+def samples(count: int, clock: Clock) -> Iterator[Sample]:
     """Yield what twenty air boxes measure, and now and then a pupil's card, nearly all of them without consent."""
     chance = random.Random(1)  # noqa: S311
     for number in range(count):
-        at_ns = time.time_ns()
+        at_ns = clock.even_ns()
         if number % CARD_EVERY == 0:
             card = Subject(kind="card", identifier=f"0A0012{chance.randrange(PUPILS):04X}")
             yield Sample(device="cards", acquired_at_ns=at_ns, values={"presence": True}, subject=card)
@@ -52,6 +51,7 @@ async def main(folder: Path, count: int) -> None:
     profiles = dict.fromkeys([f"air-{number}" for number in range(20)], load_profile("modbus/airbox_tcp"))
     profiles["cards"] = load_profile("rfid/rdm6300")
     allowed = policy(ATTENDANCE, consents=CONSENTED, first="2000-01-01T00:00:00Z", last="2100-01-01T00:00:00Z")
+    infos = {name: device_info(name, "r1", profile) for name, profile in profiles.items()}
     buffer = await Buffer.open(
         folder,
         site="s",
@@ -59,9 +59,20 @@ async def main(folder: Path, count: int) -> None:
         simulated=True,
         window_s=2.0,
         max_bytes=16_000_000,
-        devices={name: device_info(name, "r1", profile) for name, profile in profiles.items()},
+        devices=infos,
         counters=counters,
     )
+    room = await WaitingRoom.open(
+        folder,
+        boot="this",
+        guess_ns=clock.guess_ns,
+        window_s=2.0,
+        max_bytes=1_000_000,
+        devices=infos,
+        counters=counters,
+        now_boot_ns=clock.boot_ns,
+    )
+    clock.begin(await room.reserve())
     gate = Gate(
         profiles,
         rooms=dict.fromkeys(profiles, "r1"),
@@ -70,7 +81,7 @@ async def main(folder: Path, count: int) -> None:
         now_ns=clock.now_ns,
         counters=counters,
     )
-    pipeline = Pipeline(profiles, gate=gate, sink=buffer, clock=clock, counters=counters)
+    pipeline = Pipeline(profiles, gate=gate, sink=buffer, room=room, clock=clock, counters=counters)
     done = 0
 
     def acknowledge() -> None:
@@ -83,13 +94,14 @@ async def main(folder: Path, count: int) -> None:
     warm = 0
     async with asyncio.TaskGroup() as group:
         group.create_task(buffer.run(), name="buffer")
-        for number, sample in enumerate(samples(WARM + count)):
+        for number, sample in enumerate(samples(WARM + count, clock)):
             if number == WARM:
                 warm = rss_bytes()
             await pipeline.emit(sample)
             if number % TURN_EVERY == 0:
                 await asyncio.sleep(0)
         print(warm, rss_bytes(), done, flush=True)  # noqa: T201 - the test reads it
+        await pipeline.finish()
         await buffer.close()
 
 

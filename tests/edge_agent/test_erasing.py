@@ -22,7 +22,7 @@ from tests.edge_agent.buffer.helpers import drain, event, opened, plain, until
 from tests.edge_agent.buffer.traces import traces
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from edge_agent.buffer import Buffer
@@ -70,7 +70,7 @@ class Rig:
             folder / "privacy" / "erasures.json",
             buffer=buffer,
             documents=papers,  # type: ignore[arg-type]
-            forget=lambda who: self.forgotten.append(who(HIM)),
+            forget=self._forget,
             unsend=self._unsend,
             trusted={public.key_id: public} if public is not None else {},
             site="school",
@@ -80,6 +80,10 @@ class Rig:
             counters=self.counters,
             again=self.again.append,
         )
+
+    async def _forget(self, who: Callable[[str], bool]) -> tuple[int, int]:
+        self.forgotten.append(who(HIM))
+        return (0, 0)
 
     def _unsend(self, keys: Collection[tuple[str, int]]) -> None:
         self.unsent += keys

@@ -104,7 +104,6 @@ class Gateway:
 
     def __init__(self, documents, *, purposes=(PURPOSE,), synced=True):
         self.time_ns = START - 30 * SECOND
-        self.step_ns = 0
         self.is_synced = synced
         self.documents = documents
         self.counters, self.sink = Counters(), Sink()
@@ -119,7 +118,9 @@ class Gateway:
         common = {"counters": self.counters}
         self.groups = make_groups(profiles, rooms, keys=keys, in_force=lambda: self.documents, clock=self, **common)
         gate = Gate(profiles, rooms=rooms, keys=keys, in_force=lambda: self.documents, now_ns=self.now_ns, **common)
-        self.pipeline = Pipeline(profiles, gate=gate, sink=self.sink, clock=self, overhear=self.groups.take, **common)
+        self.pipeline = Pipeline(
+            profiles, gate=gate, sink=self.sink, room=self, clock=self, overhear=self.groups.take, **common
+        )
         self.devices = LessonDevices(
             load_profile(LESSON_PROFILE),
             profiles=profiles,
@@ -135,8 +136,15 @@ class Gateway:
     def synced(self):
         return self.is_synced
 
-    def right_ns(self, at_ns):
+    @property
+    def offset_ns(self):
+        return 0 if self.is_synced else None
+
+    def even_of(self, at_ns):
         return at_ns
+
+    async def put(self, taken_ns, admitted):
+        """As a waiting room: nobody asks for it."""
 
     def boottime_of(self, at_ns):
         return at_ns

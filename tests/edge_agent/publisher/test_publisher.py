@@ -49,8 +49,6 @@ async def test_batches_are_sent_and_acknowledged(
         assert publisher.ack_p95_s is not None
         assert publisher.ack_p95_s < 1.0
         assert publisher.last_ack_at is not None
-        assert publisher.last_time_ns is not None
-        assert abs(publisher.last_time_ns - time.time_ns()) < 5e9
         assert counters.get("publisher.acks") == 40
         assert publisher.turns > 0
 
@@ -100,7 +98,7 @@ async def test_pain_11_broker_down_at_the_start_and_killed_later(make_mosquitto:
             await until(lambda: outbox.stored == [1, 2, 3, 4])
 
 
-async def test_after_a_reconnect_the_oldest_goes_first_alone_with_the_same_bytes(mosquitto: Server) -> None:
+async def test_pain_12_after_a_reconnect_the_oldest_goes_first_alone_with_the_same_bytes(mosquitto: Server) -> None:
     async with (
         ingest(mosquitto) as fake,
         Proxy(mosquitto.host, mosquitto.port) as proxy,
