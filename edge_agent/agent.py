@@ -76,7 +76,7 @@ class Agent:
         self._configuration = configuration
         self._settings = configuration.settings
         self._counters = Counters()
-        self._clock = Clock(assume_synced=self._settings.clock.assume_synced)
+        self._clock = Clock(assume_synced=self._settings.clock.assume_synced, sync_file=self._settings.clock.sync_file)
         self._gateway_profile = load_profile(GATEWAY_PROFILE)
         self._links = self._make_links()
         self._states = {name: DeviceState(device=name) for name in configuration.devices}

@@ -99,6 +99,8 @@ class ClockSettings(_Section):
     """Whether to believe the system clock without asking the kernel if it is synchronised."""
 
     assume_synced: bool = False
+    sync_file: Path | None = None
+    """While this file exists the clock is synchronised, and not while it does not; nobody else is asked."""
 
 
 class HealthSettings(_Section):

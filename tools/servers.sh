@@ -5,7 +5,7 @@ set -euo pipefail
 
 # program:package, or file:package. The console's pages are looked at in Chromium, and their Chinese needs a font.
 wanted=(mosquitto:mosquitto mosquitto_pub:mosquitto-clients influxd:influxdb victoria-metrics:victoria-metrics
-    systemd-analyze:systemd strace:strace dbus-daemon:dbus-daemon chromium:chromium
+    systemd-analyze:systemd strace:strace dbus-daemon:dbus-daemon chromium:chromium faketime:faketime
     /usr/share/fonts/truetype/wqy/wqy-microhei.ttc:fonts-wqy-microhei)
 
 missing() {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -68,32 +66,6 @@ async def test_a_broker_that_hangs_up_is_tried_with_3_1_1_at_once() -> None:
     async with server, published(Broker(host="127.0.0.1", port=server.sockets[0].getsockname()[1])):
         await until(lambda: len(levels) >= 4)
     assert levels[:4] == [5, 4, 5, 4]
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CA, a server for ::1 and localhost, a client; a second CA nobody signed with."""
-    folder = tmp_path_factory.mktemp("tls")
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-
-    def make(*arguments: str) -> None:
-        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True, timeout=30)
-
-    for name in ("ca", "other"):
-        make(*f"req -x509 -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.pem -days 2 -subj /CN={name}".split())
-    for name, extension in (("server", "subjectAltName=IP:::1,DNS:localhost"), ("client", "keyUsage=digitalSignature")):
-        (folder / "extension").write_text(extension)
-        make(*f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}".split())
-        make(
-            *f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2".split(),
-            *f"-extfile extension -out {name}.pem".split(),
-        )
-    for path in folder.iterdir():
-        path.chmod(0o644)
-    folder.chmod(0o755)
-    return folder
 
 
 @pytest.mark.server("mosquitto")
