@@ -9,8 +9,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 BIN := .venv/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
-# Processes for the tests; 0 runs them in one, for a debugger.
-JOBS ?= 2
+# Processes for the tests; 0 runs them in one, for a debugger. One more than cores: half of their time they wait.
+JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 1) + 1 )))
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 TORTURE_ARGS ?=

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from telemetry.errors import DeviceUnavailable
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
     from drivers.links.port import Port
     from telemetry.counters import Counters
+
+STALLED_S: Final = 10.0
+"""An open port from which nothing at all came for so long, though it was asked, is opened anew: it may be dead."""
+_STALLED_REQUESTS: Final = 3
+"""So often it was asked: a device that is asked each minute may miss once."""
+_STALLED_LONGEST_S: Final = 300.0
+"""If that helps nothing the next time is twice as long, up to this: all devices behind it may be switched off."""
 
 
 class Link(ABC):
@@ -25,6 +32,7 @@ class Link(ABC):
         self._open_timeout_s = open_timeout_s
         self._port: Port | None = None
         self._lock = asyncio.Lock()
+        self._stalled_s = STALLED_S
         self.opened = 0
         """How often the link was opened; a change means that devices on it may have been replaced."""
 
@@ -50,12 +58,24 @@ class Link(ABC):
         async with self._lock:
             if not self.is_open:
                 self.drop()  # lost while nobody had a turn
+            self._drop_if_stalled()
             port = self._port = self._port or await self._opened()
             try:
                 yield port
             finally:
                 if not port.is_open:
                     self.drop()
+
+    def _drop_if_stalled(self) -> None:
+        """Drop a port that is open and silent: a stuck adapter or a forgotten connection gives no error."""
+        if self._port is None:
+            return
+        if self._port.heard:
+            self._stalled_s = STALLED_S
+        if self._port.unanswered >= _STALLED_REQUESTS and self._port.silent_s >= self._stalled_s:
+            self._counters.add(f"link.{self.name}.stalled")
+            self._stalled_s = min(_STALLED_LONGEST_S, 2 * self._stalled_s)
+            self.drop()
 
     def drop(self) -> None:
         """Close the port so that the next turn opens a new one; for a port that is open but dead."""

@@ -30,12 +30,23 @@ class Port(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._lost: str | None = None
+        self._owed_s: float | None = None
+        """The loop's time at the first request that nothing at all followed."""
+        self.unanswered = 0
+        """Writes since something came."""
+        self.heard = False
+        """Whether anything came since it was opened."""
         self._released = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
         """Tell whether the transport is still there."""
         return self._transport is not None and self._lost is None
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has come though something was asked; 0 where nothing is owed."""
+        return 0.0 if self._owed_s is None else asyncio.get_running_loop().time() - self._owed_s
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (called by asyncio)."""
@@ -44,6 +55,7 @@ class Port(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Buffer `data` (called by asyncio)."""
+        self._owed_s, self.unanswered, self.heard = None, 0, True
         self._pending.append((time.monotonic(), data))
         self._pending_bytes += len(data)
         surplus = self._pending_bytes - MAX_PENDING_BYTES
@@ -62,6 +74,9 @@ class Port(asyncio.Protocol):
         """Send `data`. Raises DeviceUnavailable if the port is lost."""
         if self._transport is None or self._lost is not None or self._transport.is_closing():
             raise self._unavailable()
+        if self._owed_s is None:
+            self._owed_s = asyncio.get_running_loop().time()
+        self.unanswered += 1
         self._transport.write(data)
 
     async def receive(self) -> bytes:

@@ -86,10 +86,12 @@ def write_agent(
     protocol: str,
     links: Mapping[str, Mapping[str, Any]],
     vitals: bool = True,
+    sync_file: Path | None = None,
 ) -> Path:
     """Write agent.toml, keys, signed documents and what links and devices name below `folder`; return the first.
 
-    `links`: name → its settings. Without `vitals` the policy has no rule for them.
+    `links`: name → its settings. Without `vitals` the policy has no rule for them. `sync_file`: says whether the clock
+    is synchronised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     keys, officer = folder / "keys.toml", new_officer()
@@ -105,7 +107,7 @@ def write_agent(
         ("[buffer]", {"path": str(folder / "buffer"), "max_bytes": 256_000_000}),
         ("[privacy]", privacy),
         # The truth is told by this machine's clock too, so it does not matter whether NTP has set it.
-        ("[clock]", {"assume_synced": True}),
+        ("[clock]", {"assume_synced": True} if sync_file is None else {"sync_file": str(sync_file)}),
         ("[health]", {"period_s": HEALTH_S}),
     ]
     # A camera is refused in some kinds of room, so the agent must know what kind each is.

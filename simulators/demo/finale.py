@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from simulators.demo.compare import MEASUREMENTS, Comparison, QueryFailed, compare, queries
 from simulators.demo.identities import identities
 from simulators.demo.leaks import Leak, Scanner
-from simulators.demo.options import WINDOW_S, redacted
+from simulators.demo.options import redacted
 from simulators.demo.report import ProcessReport, Report, judge, withheld, withheld_by_agent
 from simulators.demo.search import search
-from simulators.demo.verdict import Conditions, Family
+from simulators.demo.verdict import Family
 
 if TYPE_CHECKING:
     from simulators.demo.stage import Stage
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 DRAIN_S: Final = 15.0
 DRAIN_AFTER_OUTAGE_S: Final = 45.0
 """How long what was said may take to be stored after the devices have stopped."""
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 0.5
+_CHEAP_LOOKS: Final = 4
+"""Every so many looks the store is compared, though batches seem to be under way: the listener may have missed some."""
 _SETTLED: Final = 2
 """Looks without a change, with nothing of before left in the buffer, after which waiting longer is of no use."""
 _LAST_HEALTH_S: Final = 1.5
@@ -65,9 +67,12 @@ class Finale:
         loop = asyncio.get_running_loop()
         end = loop.time() + within_s
         stopped_ns = time.time_ns()
-        last, settled = -1, 0
+        last, settled, waited = -1, 0, 0
         while loop.time() < end:
             await asyncio.sleep(_LOOK_S)
+            waited += 1
+            if self._demo.tap.under_way and waited % _CHEAP_LOOKS:
+                continue
             comparison = await self._compare(final=False)
             if comparison is not None and not comparison.broken:
                 return
@@ -94,7 +99,6 @@ class Finale:
 
     async def _compare(self, *, final: bool = True) -> Comparison | None:
         demo = self._demo
-        conditions = Conditions(window_s=WINDOW_S, outages=demo.outages, ends=demo.device_ends, rules=demo.scene.rules)
         options = demo.options
         try:
             return await compare(
@@ -103,7 +107,7 @@ class Finale:
                 demo.scene,
                 demo.site,
                 store=options.store_url,
-                conditions=conditions,
+                conditions=demo.conditions(),
                 vitals=options.vitals,
                 env=demo.env,
             )
@@ -151,7 +155,7 @@ class Finale:
 
     def _unobserved_share(self, seconds: float) -> float:
         """So much may be unheard: the allowance, and the share of time in which the agent was away."""
-        away_ns = sum(outage.until_ns - outage.from_ns for outage in self._demo.outages)
+        away_ns = sum(outage.until_ns - outage.from_ns for outage in self._demo.conditions().outages)
         return self._demo.options.unobserved_share + away_ns / 1e9 / max(seconds, 1.0)
 
     async def _leaks(self, report: Report) -> list[Leak]:

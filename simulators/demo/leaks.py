@@ -114,11 +114,11 @@ class Scanner:
     """Looks for identifiers; made once, used on many pieces of data."""
 
     def __init__(self, identities: Iterable[Identity]) -> None:
-        self._groups = {_LONG: _Group(_LONG), _SHORT: _Group(_SHORT)}
-        for identity in identities:
-            forms = {pattern.data: pattern for pattern in reversed(list(patterns(identity)))}
-            for pattern in forms.values():
-                self._groups[_LONG if len(pattern.data) >= _LONG else _SHORT].add(identity.who, pattern)
+        self._identities = list(identities)
+        every = [[pattern.data for pattern in patterns(identity)] for identity in self._identities]
+        self._groups = (_Group(_LONG, every), _Group(_SHORT, every))
+        self._forms: dict[int, list[Pattern]] = {}
+        """Of those identities whose forms began like something that was found; all would be hundreds of thousands."""
 
     def scan(self, data: bytes, where: str) -> list[Leak]:
         """Return each form found in `data` itself or in gzip inside it, once."""
@@ -130,36 +130,59 @@ class Scanner:
     def _plain(self, data: bytes, where: str) -> list[Leak]:
         return [
             Leak(who=who, how=pattern.how, where=where)
-            for group in self._groups.values()
-            for who, pattern in group.suspects(data)
+            for group in self._groups
+            for who, pattern in self._suspects(group, group.hits(data))
             if _contains(data, pattern)
         ]
 
+    def _suspects(self, group: _Group, hits: set[int]) -> Iterator[tuple[str, Pattern]]:
+        """Yield the patterns of `group` that begin like one of `hits`, and whose they are; each form once."""
+        for at in group.whose(hits):
+            identity = self._identities[at]
+            if at not in self._forms:
+                self._forms[at] = [*{pattern.data: pattern for pattern in reversed([*patterns(identity)])}.values()]
+            for pattern in self._forms[at]:
+                if group.has(pattern.data) and group.key(pattern.data) in hits:
+                    yield identity.who, pattern
+
 
 class _Group:
-    """Patterns that are found by their first 4 or 8 bytes, read as an integer of this machine."""
+    """Patterns that are found by their first 4 or 8 bytes, read as an integer of this machine.
 
-    def __init__(self, size: int) -> None:
+    `every`: for each identity the bytes of its patterns; those of other lengths are another group's.
+    """
+
+    def __init__(self, size: int, every: Iterable[Iterable[bytes]]) -> None:
         self._size = size
         self._code: Literal["Q", "I"] = "Q" if size == _LONG else "I"
-        self._by_key: dict[int, list[tuple[str, Pattern]]] = {}
-        self._keys: set[int] = set()
+        self._keys = [
+            frozenset(memoryview(b"".join(data[:size] for data in forms if self.has(data))).cast(self._code))
+            for forms in every
+        ]
+        self._all = frozenset().union(*self._keys)
 
-    def add(self, who: str, pattern: Pattern) -> None:
-        key = int.from_bytes(pattern.data[: self._size], sys.byteorder)
-        self._by_key.setdefault(key, []).append((who, pattern))
-        self._keys.add(key)
+    def has(self, data: bytes) -> bool:
+        """Tell whether a pattern of these bytes is one of the group's."""
+        return len(data) >= _LONG if self._size == _LONG else _SHORT <= len(data) < _LONG
 
-    def suspects(self, data: bytes) -> Iterator[tuple[str, Pattern]]:
-        """Yield the patterns whose first bytes stand anywhere in `data`; the loop over all positions runs in C."""
+    def key(self, data: bytes) -> int:
+        """Return what a pattern of these bytes is found by."""
+        return int.from_bytes(data[: self._size], sys.byteorder)
+
+    def hits(self, data: bytes) -> set[int]:
+        """Return the keys that stand anywhere in `data`; the loop over all positions runs in C."""
         view = memoryview(data)
         hits: set[int] = set()
         for offset in range(self._size):
             whole = (len(data) - offset) // self._size * self._size
             if whole > 0:
-                hits |= self._keys.intersection(view[offset : offset + whole].cast(self._code))
-        for key in hits:
-            yield from self._by_key[key]
+                hits |= self._all.intersection(view[offset : offset + whole].cast(self._code))
+        return hits
+
+    def whose(self, hits: set[int]) -> Iterator[int]:
+        """Yield the numbers of the identities that have one of these keys."""
+        if hits:
+            yield from (at for at, keys in enumerate(self._keys) if not keys.isdisjoint(hits))
 
 
 def _contains(data: bytes, pattern: Pattern) -> bool:

@@ -43,6 +43,10 @@ class DemoOptions:
     """The same between ingest and broker."""
     store_files: tuple[Path, ...] = ()
     """Where a store of another process keeps its files, if they can be read: the leak scan looks into them."""
+    clocks: frozenset[str] = frozenset()
+    """Names of processes whose system clock can be moved (`clocks.Clocks`); needs libfaketime."""
+    database: bool = False
+    """Store into an InfluxDB 1.x of the demo's own, a process that can be killed; needs influxd."""
     unobserved_share: float = 0.1
     """So much of what was said may have been heard by nobody while the agent was there."""
 

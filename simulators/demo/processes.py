@@ -203,6 +203,12 @@ class Process:
             return log.read().decode(errors="replace").strip()
         return ""
 
+    def own_processes(self, marked: bytes) -> list[int]:
+        """Return the ids of the processes it has started whose command line has `marked` in it."""
+        if self.popen is None or not self.running:
+            return []
+        return [pid for pid in _tree(self.popen.pid)[1:] if marked in _command_line(pid)]
+
     def measure(self) -> None:
         """Take memory and CPU of the process, and of its helpers together, from /proc."""
         if self.popen is None or not self.running:
@@ -211,6 +217,12 @@ class Process:
         self.usage.seen(*_used([own]))
         if helpers:
             self.helpers.seen(*_used(helpers))
+
+
+def _command_line(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _used(pids: Sequence[int]) -> tuple[float, float]:

@@ -10,28 +10,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
 from simulators.control import Request, ask_async
+from simulators.demo import clocks, influx
 from simulators.demo.config import link_settings, new_site, write_agent, write_ingest
-from simulators.demo.options import broker_url
+from simulators.demo.options import WINDOW_S, broker_url
 from simulators.demo.processes import Process, ProcessFailed
 from simulators.demo.programs import environment, program
 from simulators.demo.proxy import Proxy
 from simulators.demo.sabotage import Sabotage, Saboteur
 from simulators.demo.scene import make_scene
 from simulators.demo.tap import Tap
-from simulators.demo.verdict import Outage
-from simulators.faults import UNPLUG
+from simulators.demo.troubles import DEVICE, Down, Fault, device, ends, outages, sick
+from simulators.demo.verdict import Conditions
 from simulators.launch import command as device_command
 from simulators.ledger import write_plan
 from simulators.spec import NETWORKED
@@ -44,39 +46,18 @@ if TYPE_CHECKING:
 AGENT: Final = "agent"
 INGEST: Final = "ingest"
 BROKER: Final = "broker"
+DATABASE: Final = "database"
+WORKERS: Final = "workers"
+"""The cameras' worker processes, which the agent starts and starts again."""
 READY_S: Final = 30.0
 STOP_S: Final = 5.0
 """How long a process may take to stop on SIGTERM."""
-_DEVICE: Final = "device:"
 _LONG_PATH: Final = 50
 _SAMPLE_S: Final = 1.0
-_IN_HAND_NS: Final = 300_000_000
-"""A reading that the agent was just taking when it froze has timed out when it goes on: nobody took it."""
 _TAP_S: Final = 5.0
 _LOOK_S: Final = 0.05
 _LOOKS: Final = 100
-
-
-@dataclass(slots=True)
-class Down:
-    """A process that was taken down on purpose."""
-
-    name: str
-    from_ns: int
-    killed: bool
-    until_ns: int | None = None
-    frozen: bool = False
-    """By SIGSTOP: it is still there, and goes on where it was."""
-
-    @property
-    def how(self) -> str:
-        """What was done to it, for people."""
-        return "killed" if self.killed else "frozen" if self.frozen else "stopped"
-
-
-def device(name: str) -> str:
-    """Return the process name of a link, such as `device:bus-1`."""
-    return f"{_DEVICE}{name}"
+_WORKER: Final = b"camera_people.worker"
 
 
 class Stage:
@@ -95,7 +76,10 @@ class Stage:
         self.saboteur: Saboteur | None = None
         self.began = time.monotonic()
         self.env = environment()
-        self._unplugged: list[tuple[str, int]] = []
+        self.clocks: clocks.Clocks | None = None
+        self.wrong_clock: list[tuple[int, int]] = []
+        """From when until when the agent's clock was wrong, with the time that it needs to see that it is right."""
+        self._faults: list[Fault] = []
         self._lives: dict[str, int] = {}
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -107,28 +91,17 @@ class Stage:
         """Folder of the devices' journals."""
         return self.options.data / "said"
 
-    @property
-    def outages(self) -> list[Outage]:
-        """When the agent was away."""
-        return [
-            Outage(
-                from_ns=down.from_ns - (_IN_HAND_NS if down.frozen else 0),
-                until_ns=down.until_ns or time.time_ns(),
-                killed=down.killed,
-            )
-            for down in self.downs
-            if down.name == AGENT
-        ]
-
-    @property
-    def device_ends(self) -> dict[str, list[int]]:
-        """When each device's plug was pulled: by a fault, by kill -9, or by its stop."""
-        ends: dict[str, list[int]] = defaultdict(list)
-        pulled = [(down.name, down.from_ns) for down in self.downs] + self._unplugged
-        for name, at_ns in pulled:
-            for placed in self.scene.scenario.links.get(name.removeprefix(_DEVICE), ()):
-                ends[placed.name].append(at_ns)
-        return ends
+    def conditions(self) -> Conditions:
+        """Return what the verdict must know beside what was said and stored."""
+        placed = {name: [device.name for device in devices] for name, devices in self.scene.scenario.links.items()}
+        return Conditions(
+            window_s=WINDOW_S,
+            outages=[*outages(self.downs, AGENT)],
+            ends=ends(self.downs, self._faults, placed),
+            sick=sick(self._faults, placed),
+            wrong_clock=self.wrong_clock,
+            rules=self.scene.rules,
+        )
 
     async def __aenter__(self) -> Self:
         """Start everything. Raises ConfigError, ProcessFailed; then nothing is left running."""
@@ -145,10 +118,12 @@ class Stage:
 
     async def start(self) -> None:
         """Start broker, devices, ingest and agent, then the card readers' schedule."""
-        options = self.options
         self._run_folder = _short_folder()
         self.env["TMPDIR"] = str(self._run_folder)  # what a killed process leaves there goes with the folder
-        options.data.mkdir(parents=True, exist_ok=True)
+        self.options.data.mkdir(parents=True, exist_ok=True)
+        if self.options.database:
+            await self._start_database()
+        options = self.options
         specs = self.scene.specs()
         write_plan(
             options.data / "ledger.jsonl",
@@ -202,6 +177,15 @@ class Stage:
         process.command = [*command[:-1], str(address[1]), "--host", address[0]]  # it must come back where it was
         return address
 
+    async def _start_database(self) -> None:
+        folder = self.options.data / DATABASE
+        command = influx.command(folder)
+        process = self._process(DATABASE, command, says_ready=True)
+        await process.start(ready_s=READY_S)
+        host, port = process.answer["host"], process.answer["port"]
+        process.command = [*command[:-1], str(port)]  # it must come back where it was
+        self.options = replace(self.options, store=f"influx1://{host}:{port}/campus")
+
     async def _start_device(self, link: str) -> None:
         life = self._lives[link] = self._lives.get(link, 0) + 1
         folder = self.said if life == 1 else self.said / f"life-{life}"
@@ -224,7 +208,7 @@ class Stage:
         process = self.processes[name] = Process(
             name=name,
             command=command,
-            env=self.env,
+            env={**self.env, **(self.clocks.environment(name) if self.clocks and name in self.options.clocks else {})},
             log=self.options.data / "log" / f"{file}.log",
             notify=self._run_folder / f"{file}.notify",
             says_ready=says_ready,
@@ -233,6 +217,9 @@ class Stage:
 
     def _write_programs(self, agent_side: str, ingest_side: str) -> None:
         options = self.options
+        faketime = clocks.library() if options.clocks else None
+        if faketime is not None:
+            self.clocks = clocks.Clocks(options.data / "clock", faketime)
         links = {
             link: link_settings(devices[0], self.processes[device(link)].answer)
             for link, devices in self.scene.scenario.links.items()
@@ -245,6 +232,7 @@ class Stage:
             protocol=options.spoken,
             links=links,
             vitals=options.vitals,
+            sync_file=self.clocks.sync_file if self.clocks and AGENT in options.clocks else None,
         )
         ingest = write_ingest(
             options.data / INGEST, self.site, mqtt=ingest_side, protocol=options.spoken, store=options.store_url
@@ -266,8 +254,11 @@ class Stage:
         return ingest.told.get("X_CONSOLE_URL") if ingest is not None and ingest.running else None
 
     async def kill(self, name: str) -> None:
-        """Kill -9 the process `name`: `agent`, `ingest`, `broker` or `device:<link>`."""
+        """Kill -9 the process `name`: `agent`, `ingest`, `broker`, `database`, `workers` or `device:<link>`."""
         self.downs.append(Down(name=name, from_ns=time.time_ns(), killed=True))
+        if name == WORKERS:
+            self._signal_workers(signal.SIGKILL)
+            return
         await self.processes[name].kill()
 
     async def stop(self, name: str) -> float:
@@ -282,8 +273,10 @@ class Stage:
 
     async def start_process(self, name: str) -> None:
         """Start `name`, or start it again, and wait until it is ready. Raises ProcessFailed."""
-        if name.startswith(_DEVICE):
-            link = name.removeprefix(_DEVICE)
+        if name == WORKERS:
+            pass  # whoever started them starts them again
+        elif name.startswith(DEVICE):
+            link = name.removeprefix(DEVICE)
             await self._start_device(link)
             if self.scene.specs()[link].hold:
                 await self._begin(link)
@@ -294,12 +287,23 @@ class Stage:
     def freeze(self, name: str) -> None:
         """SIGSTOP the process `name` and its helpers."""
         self.downs.append(Down(name=name, from_ns=time.time_ns(), killed=False, frozen=True))
-        self.processes[name].freeze()
+        if name == WORKERS:
+            self._signal_workers(signal.SIGSTOP)
+        else:
+            self.processes[name].freeze()
 
     def thaw(self, name: str) -> None:
         """SIGCONT the process `name`: it goes on where it was."""
-        self.processes[name].thaw()
+        if name == WORKERS:
+            self._signal_workers(signal.SIGCONT)
+        else:
+            self.processes[name].thaw()
         self._up(name)
+
+    def _signal_workers(self, number: signal.Signals) -> None:
+        for pid in self.processes[AGENT].own_processes(_WORKER):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _up(self, name: str) -> None:
         for down in self.downs:
@@ -308,8 +312,8 @@ class Stage:
 
     async def ask(self, link: str, request: Request) -> dict[str, Any]:
         """Ask a device process through its control socket: state, fault, clear, present, start."""
-        if request.fault == UNPLUG:
-            self._unplugged.append((link, time.time_ns()))
+        if request.op == "fault":
+            self._faults.append(Fault(name=request.fault, link=link, from_ns=time.time_ns(), seconds=request.seconds))
         return await ask_async(self.processes[device(link)].answer["control"], request)
 
     async def run(self) -> None:
@@ -320,7 +324,7 @@ class Stage:
         """End every process and task, in the order of the path; what does not stop is killed. May be called twice."""
         names = list(self.processes)
         try:
-            for group in ([name for name in names if name.startswith(_DEVICE)], [AGENT, INGEST], [BROKER]):
+            for group in ([name for name in names if name.startswith(DEVICE)], [AGENT, INGEST], [BROKER, DATABASE]):
                 found = [self.processes[name] for name in group if name in self.processes]
                 await asyncio.gather(*(process.stop(within_s=STOP_S) for process in found))
         finally:

@@ -66,6 +66,11 @@ class Tap:
         self._pending: dict[tuple[str, int], Counter[str]] = {}
         self._known: dict[tuple[str, int], None] = {}
 
+    @property
+    def under_way(self) -> bool:
+        """Whether batches were heard that are not acknowledged, as far as this listener knows."""
+        return bool(self._pending)
+
     async def health_since(self, at_ns: int) -> None:
         """Return when a health document of that time or later has come; the caller sets the deadline."""
         while self.health.get("at_ns", 0) < at_ns:

@@ -18,8 +18,14 @@ LATE_NS: Final = 2 * SECOND_NS
 PLUG_BEFORE_NS: Final = 150_000_000
 PLUG_AFTER_NS: Final = 500_000_000
 """Bytes in the port when its device is stopped or unplugged, or until it has stopped, may reach nobody."""
+ASKED_NS: Final = 1 * SECOND_NS
+"""So long before and after an absence of the agent a reading may be asked for twice."""
 _NOTES: Final = 20
 _FEW: Final = 4
+REFUSED: Final = "document_refused"
+"""The gate's reason while by its clock no document is in force."""
+UNHEARD, PLUG, AGAIN, AWAY = "not heard, the device says", "plug pulled", "asked again", "agent away"
+"""What excuses that something was unobserved."""
 _NOT_COUNTED: Final = frozenset({"notes", "uncertain", "closed"})
 
 
@@ -107,6 +113,8 @@ class Outage:
     until_ns: int
     killed: bool
     """By kill -9; a stopped agent may lose nothing."""
+    frozen: bool = False
+    """By SIGSTOP: what is said meanwhile waits in the kernel; only what it was just asking for is nobody's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +133,10 @@ class Conditions:
     outages: Sequence[Outage] = ()
     ends: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Device → when it was told to stop, killed or unplugged."""
+    sick: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    """Device → from when until when it had a fault."""
+    wrong_clock: Sequence[tuple[int, int]] = ()
+    """From when until when the agent's clock was wrong: by it, the officer's documents may not be in force."""
     rules: Mapping[tuple[str, str], ReportRule] = field(default_factory=dict)
     """(device, point) → its report rule."""
 
@@ -140,6 +152,21 @@ class Conditions:
         """Whether the agent was away at some time in the interval."""
         return any(outage.from_ns <= until_ns and from_ns <= outage.until_ns for outage in self.outages)
 
+    def closed(self, from_ns: int, until_ns: int) -> bool:
+        """Whether the gate may have been closed for people, for want of a document that is in force by its clock."""
+        return any(begin_ns <= until_ns and from_ns <= end_ns for begin_ns, end_ns in self.wrong_clock)
+
+    def gone(self, from_ns: int, until_ns: int) -> bool:
+        """Whether there was no agent process at some time in the interval: a frozen one is there, and reads later."""
+        return any(
+            outage.from_ns <= until_ns and from_ns <= outage.until_ns and not outage.frozen for outage in self.outages
+        )
+
+    def troubled(self, device: str, at_ns: int) -> bool:
+        """Whether `device` was sick, or the agent away or just back: a reading may have been asked for twice."""
+        ill = any(from_ns <= at_ns <= until_ns for from_ns, until_ns in self.sick.get(device, ()))
+        return ill or self.away(at_ns - ASKED_NS, at_ns + ASKED_NS)
+
 
 @dataclass(slots=True, kw_only=True)
 class Family:
@@ -154,6 +181,8 @@ class Family:
     """Of `unobserved`: what the gate would have withheld if it was heard after all, by reason."""
     suppressed: int = 0
     unobserved: int = 0
+    excused: dict[str, int] = field(default_factory=dict)
+    """`unobserved` by what excuses it: nothing else may."""
     bad: int = 0
     younger_than_w: int = 0
     lost: int = 0
@@ -175,6 +204,11 @@ class Family:
     def counts(self) -> dict[str, Any]:
         """Return the categories by name."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_COUNTED}
+
+    def excuse(self, why: str, count: int = 1) -> None:
+        """Count as unobserved, for this reason."""
+        self.unobserved += count
+        self.excused[why] = self.excused.get(why, 0) + count
 
     def note(self, text: str) -> None:
         """Keep an example for the report, not all of them."""

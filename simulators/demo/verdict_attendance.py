@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
-from simulators.demo.verdict import LATE_NS, Family, in_time, row_time
+from simulators.demo.verdict import AWAY, LATE_NS, PLUG, REFUSED, UNHEARD, Family, in_time, row_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,15 +83,17 @@ def _in_time(tap: Tap, time_ns: int, conditions: Conditions) -> bool:
 def _tap_absent(tap: Tap, conditions: Conditions, family: Family, withheld: Counter[str]) -> None:
     missed = tap.cut_short and tap.until_ns - tap.confirmed_ns < OPENING_NS
     if tap.unheard or missed or conditions.unplugged(tap.device, tap.confirmed_ns):
-        family.unobserved += 1
+        family.excuse(UNHEARD if tap.unheard or missed else PLUG)
         if tap.withheld:
             family.uncertain[tap.withheld] = family.uncertain.get(tap.withheld, 0) + 1
     elif conditions.younger(tap.confirmed_ns, window_ns=EVENT_SAFE_NS):
         family.younger_than_w += 1
-    elif conditions.away(tap.confirmed_ns, tap.confirmed_ns):
-        family.unobserved += 1
+    elif conditions.gone(tap.confirmed_ns, tap.confirmed_ns):
+        family.excuse(AWAY)
     elif tap.withheld:
         withheld[tap.withheld] += 1
+    elif conditions.closed(tap.confirmed_ns, tap.confirmed_ns):
+        withheld[REFUSED] += 1
     else:
         family.lost += 1
         family.note(f"{tap.device}: tap {tap.ordinal} of one card, confirmed at {tap.confirmed_ns}, is not stored")

@@ -100,7 +100,8 @@ def _stretches(bands: Sequence[Sequence[int]], conditions: Conditions) -> list[t
     stretches: list[tuple[int, int]] = []
     for at_ns in sorted(at_ns for series in bands for at_ns in series):
         last_ns = stretches[-1][1] if stretches else 0
-        if at_ns - last_ns <= SILENT_NS and not conditions.away(last_ns, at_ns):
+        broken = conditions.away(last_ns, at_ns) or conditions.closed(last_ns, at_ns)
+        if at_ns - last_ns <= SILENT_NS and not broken:
             stretches[-1] = (stretches[-1][0], at_ns)
         else:
             stretches.append((at_ns, at_ns))

@@ -9,10 +9,21 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from simulators.demo.verdict import SECOND_NS, Family, points, row_time, wrongly_kept
+from simulators.demo.verdict import (
+    AGAIN,
+    ASKED_NS,
+    AWAY,
+    PLUG,
+    SECOND_NS,
+    UNHEARD,
+    Family,
+    points,
+    row_time,
+    wrongly_kept,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from simulators.demo.verdict import Conditions, Reading, Row
 
@@ -38,8 +49,11 @@ def judge_environment(readings: Iterable[Reading], rows: Iterable[Row], conditio
     kept: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         kept[str(row.get("device"))].append(row)
+    failures = [row_time(row) for series in kept.values() for row in series if not points(row)]
     for device in sorted(said.keys() | kept.keys()):
-        _Device(device, said[device], kept[device], conditions, family).judge()
+        _Device(
+            device, readings=said[device], rows=kept[device], conditions=conditions, family=family, failures=failures
+        ).judge()
     return family
 
 
@@ -47,7 +61,14 @@ class _Device:
     """The readings and rows of one device."""
 
     def __init__(
-        self, device: str, readings: list[Reading], rows: list[Row], conditions: Conditions, family: Family
+        self,
+        device: str,
+        *,
+        readings: list[Reading],
+        rows: list[Row],
+        conditions: Conditions,
+        family: Family,
+        failures: Sequence[int],
     ) -> None:
         self.device = device
         self.readings = sorted(readings, key=lambda reading: (reading.at_ns, reading.sequence))
@@ -55,6 +76,8 @@ class _Device:
         self.conditions = conditions
         self.family = family
         self.bad_tries = [[row_time(row), TRIES] for row in self.rows if not points(row)]
+        self.failures = failures
+        """Times of all rows of nothing but bad points, of any device."""
         self.last_stored: dict[str, tuple[int, float]] = {}
 
     def judge(self) -> None:
@@ -132,13 +155,16 @@ class _Device:
 
     def _absent(self, index: int, reading: Reading, matched: Mapping[int, Row]) -> None:
         family, conditions, count = self.family, self.conditions, len(reading.values)
-        unplugged = conditions.unplugged(reading.device, reading.at_ns)
-        if reading.unheard or unplugged or self._asked_again(index, matched):
-            family.unobserved += count
+        if reading.unheard:
+            family.excuse(UNHEARD, count)
+        elif conditions.unplugged(reading.device, reading.at_ns):
+            family.excuse(PLUG, count)
+        elif self._asked_again(index, matched):
+            family.excuse(AGAIN, count)
         elif conditions.younger(reading.at_ns, window_ns=int(conditions.window_s * SECOND_NS)):
             family.younger_than_w += count
         elif conditions.away(reading.at_ns, reading.at_ns):
-            family.unobserved += count
+            family.excuse(AWAY, count)
         elif any(later > index for later in matched) and self._failed(reading):
             family.bad += count
         else:
@@ -146,8 +172,12 @@ class _Device:
             family.note(f"{self.device}: sequence {reading.sequence}, said at {reading.at_ns}, is not stored")
 
     def _asked_again(self, index: int, matched: Mapping[int, Row]) -> bool:
-        following = index + 1
-        return following in matched and self.readings[following].at_ns - self.readings[index].at_ns < RETRY_NS
+        following, at_ns = index + 1, self.readings[index].at_ns
+        if following not in matched or self.readings[following].at_ns - at_ns >= RETRY_NS:
+            return False
+        # What another device on the bus says too late garbles this one's answer; its own reading is stored as bad then.
+        late = any(-ASKED_NS <= failed_ns - at_ns <= CLOCK_NS for failed_ns in self.failures)
+        return late or self.conditions.troubled(self.device, at_ns)
 
     def _failed(self, reading: Reading) -> bool:
         """Whether a row of nothing but bad points stands for this reading; each stands for `TRIES` at most."""

@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from simulators.demo.verdict import SECOND_NS, Family, points, row_time, told, wrongly_kept
+from simulators.demo.verdict import AWAY, REFUSED, SECOND_NS, UNHEARD, Family, points, row_time, told, wrongly_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -123,7 +123,7 @@ class _Camera:
         gone = look.at_ns >= max(self.conditions.ends.get(self.device, ()), default=look.at_ns + 1)
         if gone or "refused" in look.bad.values():
             # A camera that has ended fails for ever; and asking again for a refused login may lock the account.
-            self.family.unobserved += len(bad)
+            self.family.excuse(UNHEARD, len(bad))
         else:
             self._absent(look, list(bad))
 
@@ -145,8 +145,10 @@ class _Camera:
     def _absent(self, look: Look, missing: Sequence[str]) -> None:
         if self.conditions.younger(look.at_ns, window_ns=int(self.conditions.window_s * SECOND_NS)):
             self.family.younger_than_w += len(missing)
-        elif self.conditions.away(look.at_ns, look.at_ns):
-            self.family.unobserved += len(missing)
+        elif self.conditions.gone(look.at_ns, look.at_ns):
+            self.family.excuse(AWAY, len(missing))
+        elif PEOPLE in missing and self.conditions.closed(look.at_ns, look.at_ns):
+            self.family.withheld[REFUSED] = self.family.withheld.get(REFUSED, 0) + len(missing)
         else:
             self.family.lost += len(missing)
             self.family.note(f"{self.device}: of the record at {look.at_ns} {', '.join(missing)} is not stored")

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from simulators.demo.scene import UNBOUND
-from simulators.demo.verdict import Family, points, row_time, wrongly_kept
+from simulators.demo.verdict import AWAY, PLUG, REFUSED, UNHEARD, Family, points, row_time, wrongly_kept
 from simulators.demo.verdict_bands_seen import judge_bands_seen
 
 if TYPE_CHECKING:
@@ -103,15 +103,17 @@ def _compare(beat: Beat, row: Row, family: Family) -> None:
 def _absent(beat: Beat, conditions: Conditions, family: Family, withheld: Counter[str]) -> None:
     reason = CLOSED if family.closed and beat.withheld != UNBOUND else beat.withheld
     if beat.unheard or conditions.unplugged(beat.device, beat.at_ns):
-        family.unobserved += 1
+        family.excuse(UNHEARD if beat.unheard else PLUG)
         if reason and not beat.unheard:
             family.uncertain[reason] = family.uncertain.get(reason, 0) + 1
     elif conditions.younger(beat.at_ns, window_ns=int(conditions.window_s * 1e9)):
         family.younger_than_w += 1
-    elif conditions.away(beat.at_ns, beat.at_ns + AIR_NS):
-        family.unobserved += 1
+    elif conditions.gone(beat.at_ns, beat.at_ns + AIR_NS):
+        family.excuse(AWAY)
     elif reason:
         withheld[reason] += 1
+    elif conditions.closed(beat.at_ns, beat.at_ns):
+        withheld[REFUSED] += 1
     else:
         family.lost += 1
         family.note(f"{beat.device}: reading {beat.number} of a band, said at {beat.at_ns}, is not stored")

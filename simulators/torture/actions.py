@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Final
 
 from simulators.control import Request
 from simulators.demo.proxy import Direction
+from simulators.demo.stage import AGENT
 from simulators.torture.disk import full
-from simulators.torture.plan import AGENT_NETWORK, Kind
+from simulators.torture.plan import AGENT_NETWORK, EPOCH, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from simulators.demo.proxy import Proxy
@@ -28,8 +30,10 @@ class Skipped(Exception):
     """It cannot be done on this machine; the text says why."""
 
 
-async def perform(stage: Stage, action: Action, *, no_disk: str | None) -> None:
-    """Do `action` and mend it. Raises Skipped (`no_disk`: why no disk can be filled), ProcessFailed, OSError."""
+async def perform(stage: Stage, action: Action, *, lacking: Mapping[Kind, str]) -> None:
+    """Do `action` and mend it. `lacking`: what cannot be done here, and why. Raises Skipped, ProcessFailed, OSError."""
+    if action.kind in lacking:
+        raise Skipped(lacking[action.kind])
     match action.kind:
         case Kind.KILL:
             await stage.kill(action.target)
@@ -54,12 +58,36 @@ async def perform(stage: Stage, action: Action, *, no_disk: str | None) -> None:
             await stage.ask(link, request)
             await asyncio.sleep(action.hold_s)
         case Kind.FILL:
-            if no_disk is not None:
-                raise Skipped(no_disk)
             with full(stage.options.data / "agent" / "buffer"):
                 await asyncio.sleep(action.hold_s)
         case Kind.LOCK:
             await _lock_store(stage.options.data / "store.sqlite", action.hold_s)
+        case Kind.CLOCK:
+            await _wrong_clock(stage, action)
+
+
+async def _wrong_clock(stage: Stage, action: Action) -> None:
+    """Boot the agent with it and let it learn the truth; or move the ingest's clock under it, there and back."""
+    clocks = stage.clocks
+    if clocks is None:
+        raise LookupError("no process here has a clock of its own")
+    boots, from_ns = action.target == AGENT, time.time_ns()
+    try:
+        if boots:
+            await stage.kill(AGENT)
+            clocks.unsynchronise()
+        if action.detail == EPOCH:
+            clocks.at_the_epoch(action.target)
+        else:
+            clocks.wrong_by(action.target, action.amount or 0.0)
+        if boots:
+            await stage.start_process(AGENT)
+        await asyncio.sleep(action.hold_s)
+    finally:
+        clocks.right(action.target)
+        clocks.synchronise()
+        if boots:
+            stage.wrong_clock.append((from_ns, time.time_ns() + int(action.recovery_s * 1e9)))
 
 
 def _proxy(stage: Stage, network: str) -> Proxy:

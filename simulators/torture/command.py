@@ -10,21 +10,26 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
 from rich.console import Console
 
+from simulators.demo import influx
+from simulators.demo.clocks import library
 from simulators.demo.command import INTERRUPTED, OK, RED, UNAVAILABLE, USAGE
 from simulators.demo.processes import ProcessFailed
 from simulators.demo.sabotage import Sabotage
 from simulators.demo.scene import make_scene
 from simulators.torture.disk import Unavailable, own_mounts
-from simulators.torture.plan import CYCLES_A_ROUND, Action, plan
-from simulators.torture.report import Done, RoundReport, TortureReport, replay
+from simulators.torture.plan import CYCLES_A_ROUND, Action, Kind, plan
+from simulators.torture.report import INFLUX, SQLITE, Done, RoundReport, TortureReport, replay
 from simulators.torture.round import Round
 from telemetry.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SEEDS: Final = 1_000_000
 
@@ -36,6 +41,7 @@ def torture(
     report: Annotated[Path | None, typer.Option(help="Write the report to this file, as JSON.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Begin no further round after this time.")] = None,
     scenario: Annotated[str, typer.Option(help="classroom, or school: with bands and cameras.")] = "classroom",
+    store: Annotated[str, typer.Option(help="sqlite, or influx: an InfluxDB 1.x that is killed too.")] = SQLITE,
     only: Annotated[int | None, typer.Option("--round", min=1, help="Play only this round of the plan.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder to keep everything in; default: a temporary one, only red rounds kept.")
@@ -47,7 +53,7 @@ def torture(
     """Kill, freeze, cut, starve and unplug; exit 0 only if no round lost, duplicated, altered or leaked anything."""
     seed = secrets.randbelow(_SEEDS) if seed is None else seed
     try:
-        rounds = _rounds(scenario, seed=seed, cycles=cycles, only=only, sabotage=sabotage)
+        rounds = _rounds(scenario, seed=seed, cycles=cycles, only=only, sabotage=sabotage, store=store)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(USAGE) from error
@@ -61,8 +67,8 @@ def torture(
         sys.stderr.write(f"--data {data}: is not an empty folder → name a new one\n")
         raise typer.Exit(USAGE)
     folder = Path(tempfile.mkdtemp(prefix="campus-torture-")) if data is None else data.absolute()
-    again = replay(seed=seed, scenario=scenario, cycles=cycles, sabotage=sabotage)
-    outcome = TortureReport(seed=seed, scenario=scenario, cycles=cycles, replay=again)
+    again = replay(seed=seed, scenario=scenario, store=store, cycles=cycles, sabotage=sabotage)
+    outcome = TortureReport(seed=seed, scenario=scenario, store=store, cycles=cycles, replay=again)
     run = _Run(outcome, rounds, folder=folder, keep=data is not None, sabotage=sabotage, minutes=minutes, quiet=quiet)
     code = run.play()
     if report is not None:
@@ -75,20 +81,44 @@ def torture(
 
 
 def _rounds(
-    scenario: str, *, seed: int, cycles: int, only: int | None, sabotage: Sabotage | None
+    scenario: str, *, seed: int, cycles: int, only: int | None, sabotage: Sabotage | None, store: str
 ) -> list[tuple[int, list[Action]]]:
     """Return the numbered rounds to play. Raises ConfigError."""
     scene = make_scene(scenario, seed=seed)
     if sabotage is Sabotage.LEAK_BAND and not scene.bands:
         what = f"scenario {scenario!r} has no bands"
         raise ConfigError([Problem(where="--sabotage leak-band", what=what, mend="choose --scenario school")])
-    rounds = list(enumerate(plan(scene.scenario, seed=seed, cycles=cycles), start=1))
+    if store not in {SQLITE, INFLUX}:
+        raise ConfigError([Problem(where=f"--store {store}", what="is unknown", mend=f"{SQLITE} or {INFLUX}")])
+    if store == INFLUX and influx.installed() is None:
+        raise ConfigError([Problem(where="--store influx", what="no influxd here", mend="apt-get install influxdb")])
+    planned = plan(scene.scenario, seed=seed, cycles=cycles, database=store == INFLUX)
+    rounds = list(enumerate(planned, start=1))
     if only is None:
         return rounds
     if only > len(rounds):
         what = f"{cycles} cycles are {len(rounds)} rounds of {CYCLES_A_ROUND}"
         raise ConfigError([Problem(where=f"--round {only}", what=what, mend="choose one of them")])
     return [rounds[only - 1]]
+
+
+def _lacking() -> dict[Kind, str]:
+    """Return what cannot be done on this machine, and why."""
+    found = {}
+    try:
+        own_mounts()
+    except Unavailable as reason:
+        found[Kind.FILL] = str(reason)
+    if library() is None:
+        found[Kind.CLOCK] = "libfaketime is not installed → apt-get install faketime"
+    return found
+
+
+def _counted(category: str, count: int | dict[str, int]) -> str:
+    """Return a category with its count; of what was excused or withheld, how much for which reason."""
+    if isinstance(count, dict):
+        return f"{category}: {', '.join(f'{why} {much}' for why, much in count.items())}"
+    return f"{category} {count}"
 
 
 class _Run:
@@ -113,16 +143,13 @@ class _Run:
 
     def play(self) -> int:
         """Play the rounds; return the exit code."""
-        no_disk: str | None = None
-        try:
-            own_mounts()
-        except Unavailable as reason:
-            no_disk = str(reason)
-            self._console.print(f"no disk will be filled: {no_disk}")
+        lacking = _lacking()
+        for kind, reason in lacking.items():
+            self._console.print(f"nothing will be done of {kind}: {reason}")
         self._console.print(f"again: {self._outcome.replay}")
         began = time.monotonic()
         try:
-            asyncio.run(self._all(no_disk, began))
+            asyncio.run(self._all(lacking, began))
         except ProcessFailed as error:
             sys.stderr.write(f"{error}\n")
             return UNAVAILABLE
@@ -139,7 +166,7 @@ class _Run:
         )
         return OK if self._outcome.verdict == "green" else RED
 
-    async def _all(self, no_disk: str | None, began: float) -> None:
+    async def _all(self, lacking: Mapping[Kind, str], began: float) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         for stops in (signal.SIGINT, signal.SIGTERM):
             if task is not None:
@@ -148,9 +175,9 @@ class _Run:
             if self._minutes is not None and time.monotonic() - began >= self._minutes * 60:
                 self._console.print(f"{self._minutes:g} minutes are over")
                 return
-            await self._one(number, actions, no_disk)
+            await self._one(number, actions, lacking)
 
-    async def _one(self, number: int, actions: list[Action], no_disk: str | None) -> None:
+    async def _one(self, number: int, actions: list[Action], lacking: Mapping[Kind, str]) -> None:
         outcome = self._outcome
         data = self._folder / f"round-{number}"
         played = await Round(
@@ -160,12 +187,14 @@ class _Run:
             scenario=outcome.scenario,
             seed=outcome.seed + number,
             sabotage=self._sabotage,
-            no_disk=no_disk,
+            database=outcome.store == INFLUX,
+            lacking=lacking,
             told=lambda done: self._tell(number, done),
         ).play(
             replay=replay(
                 seed=outcome.seed,
                 scenario=outcome.scenario,
+                store=outcome.store,
                 cycles=outcome.cycles,
                 sabotage=self._sabotage,
                 only=number,
@@ -182,7 +211,7 @@ class _Run:
 
     def _show(self, played: RoundReport) -> None:
         for name, family in played.families.items():
-            counts = ", ".join(f"{category} {count}" for category, count in family.items() if count)
+            counts = ", ".join(_counted(category, count) for category, count in family.items() if count)
             self._console.print(f"round {played.round}  {name}: {counts}")
         for reason in played.reasons:
             sys.stderr.write(f"round {played.round}: {reason}\n")

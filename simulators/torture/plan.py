@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from simulators.demo.stage import AGENT, BROKER, INGEST, device
+from simulators.demo.stage import AGENT, BROKER, DATABASE, INGEST, WORKERS
+from simulators.demo.troubles import device
 from simulators.faults import CORRUPTION, DRIFT, DROP, FAULTS
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ AGENT_NETWORK: Final = "agent-network"
 INGEST_NETWORK: Final = "ingest-network"
 DISK: Final = "buffer-disk"
 STORE: Final = "store"
+CLOCKS: Final = "clocks"
+"""One at a time may be wrong: a gateway that asks a server with a wrong clock is not what is tried here."""
 RECOVERY_S: Final = 3.0
 """After a frozen agent or a full disk so long passes until the agent may be killed: before, more than W is unsafe."""
 _SECOND_SHARE: Final = 0.4
@@ -33,7 +36,14 @@ _SECOND_LATER_S: Final = 0.8
 _GAP_S: Final = (0.3, 1.0)
 _FROZEN_AGENT_S: Final = (0.3, 1.5)
 """Not longer: a card that is read late is stored late, and more than 2 s would be altered by the ledger's rule."""
+_FROZEN_WORKERS_S: Final = (0.3, 1.2)
+"""A picture bears the time when it was read; one that waited in the socket is older, and the ledger allows 1.5 s."""
 _RATES: Final = (0.01, 0.3)
+EPOCH: Final = "1970"
+_WRONG_BY_S: Final = (-7200.0, -60.0, -1.0, 1.0, 60.0, 7200.0)
+_DAYS_S: Final = (-400 * 86400.0, -3600.0, 3600.0, 30 * 86400.0)
+"""By how much a gateway's clock may be wrong when it boots, if it does not begin in 1970."""
+_EPOCH_SHARE: Final = 0.5
 
 
 class Kind(StrEnum):
@@ -59,6 +69,8 @@ class Kind(StrEnum):
     """No space left for the agent's buffer."""
     LOCK = "lock"
     """Somebody else holds the store's write lock."""
+    CLOCK = "clock"
+    """The ingest's clock jumps, and back; the agent boots with a wrong clock, which is set right while it runs."""
 
 
 _HOLD_S: Final[dict[Kind, tuple[float, float]]] = {
@@ -72,8 +84,9 @@ _HOLD_S: Final[dict[Kind, tuple[float, float]]] = {
     Kind.FAULT: (0.5, 3.0),
     Kind.FILL: (1.0, 3.0),
     Kind.LOCK: (0.5, 4.0),
+    Kind.CLOCK: (0.5, 3.0),
 }
-_AFTER_S: Final = {Kind.KILL: 1.5, Kind.RESTART: 2.0}
+_AFTER_S: Final = {Kind.KILL: 1.5, Kind.RESTART: 2.0, Kind.CLOCK: 1.5}
 """What it takes to start again, about; on a busy machine the next trouble of the same target waits for longer."""
 
 
@@ -85,23 +98,24 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     at_s: float
     kind: Kind
     target: str
-    """A process as `Stage.kill` names it, a network, `buffer-disk` or `store`."""
+    """A process as `Stage.kill` names it, a network, `buffer-disk` or `store`; of a clock: whose."""
     hold_s: float
     """How long it lasts before it is mended."""
     detail: str = ""
-    """The device's fault, or the direction that stands still."""
+    """The device's fault, the direction that stands still, or `1970`."""
     amount: float | None = None
-    """The fault's rate, or bytes a second."""
+    """The fault's rate, bytes a second, or by how many seconds a clock is wrong."""
 
     @property
     def needs(self) -> frozenset[str]:
         """What nobody else may harm meanwhile. With a full disk the agent may not die: memory is all it has."""
-        return frozenset({self.target, AGENT} if self.kind is Kind.FILL else {self.target})
+        return _needs(self.kind, self.target)
 
     @property
     def recovery_s(self) -> float:
         """For how long it keeps what it needs after it is mended."""
-        return RECOVERY_S if self.kind is Kind.FILL or (self.kind, self.target) == (Kind.FREEZE, AGENT) else 0.0
+        slow = self.kind is Kind.FILL or (self.target == AGENT and self.kind in {Kind.FREEZE, Kind.CLOCK})
+        return RECOVERY_S if slow else 0.0
 
     @property
     def says(self) -> str:
@@ -113,18 +127,33 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 _Card = tuple[Kind, str]
 
 
-def deck(scenario: Scenario) -> tuple[_Card, ...]:
-    """Return what can be done to which part; devices stand for any link, chosen when the card is dealt."""
-    processes = [(kind, name) for name in (AGENT, INGEST, BROKER) for kind in (Kind.KILL, Kind.RESTART, Kind.FREEZE)]
+def _needs(kind: Kind, target: str) -> frozenset[str]:
+    also = {Kind.FILL: AGENT, Kind.CLOCK: CLOCKS}.get(kind)
+    return frozenset({target} if also is None else {target, also})
+
+
+def deck(scenario: Scenario, *, database: bool = False) -> tuple[_Card, ...]:
+    """Return what can be done to which part; devices stand for any link, chosen when the card is dealt.
+
+    `database`: the store is a process of its own; else a file.
+    """
+    names = (AGENT, INGEST, BROKER, *((DATABASE,) if database else ()))
+    processes = [(kind, name) for name in names for kind in (Kind.KILL, Kind.RESTART, Kind.FREEZE)]
+    if any(device.kind == "camera" for device in scenario.devices):
+        processes += [(Kind.KILL, WORKERS), (Kind.FREEZE, WORKERS)]
     troubles = (Kind.CUT, Kind.STALL, Kind.HALF_OPEN, Kind.SLOW)
     networks = [(kind, name) for name in (AGENT_NETWORK, INGEST_NETWORK) for kind in troubles]
     faults = [(Kind.FAULT, device(link)) for link in scenario.links]
-    return (*processes, (Kind.KILL, AGENT), *networks, *faults, (Kind.KILL, ""), (Kind.FILL, DISK), (Kind.LOCK, STORE))
+    clocks = [(Kind.CLOCK, AGENT), (Kind.CLOCK, INGEST)]
+    store = [] if database else [(Kind.LOCK, STORE)]
+    return (
+        *processes, (Kind.KILL, AGENT), *networks, *faults, (Kind.KILL, ""), (Kind.FILL, DISK), *store, *clocks
+    )  # fmt: skip
 
 
-def plan(scenario: Scenario, *, seed: int, cycles: int) -> list[list[Action]]:
+def plan(scenario: Scenario, *, seed: int, cycles: int, database: bool = False) -> list[list[Action]]:
     """Return the actions of each round, in the order of their times."""
-    dealer = _Dealer(scenario, seed)
+    dealer = _Dealer(scenario, seed, database=database)
     rounds = []
     for first in range(1, cycles + 1, CYCLES_A_ROUND):
         numbers = range(first, min(first + CYCLES_A_ROUND, cycles + 1))
@@ -135,9 +164,10 @@ def plan(scenario: Scenario, *, seed: int, cycles: int) -> list[list[Action]]:
 class _Dealer:
     """Deals cycles. Uses nothing but `Random.random`, which is the same in every Python."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, *, database: bool) -> None:
         self._scenario = scenario
-        self._random = Random(f"torture/{scenario.name}/{seed}").random
+        self._deck = deck(scenario, database=database)
+        self._random = Random(f"torture/{scenario.name}/{seed}{'/database' if database else ''}").random
         self._cards: list[_Card] = []
 
     def round(self, numbers: Sequence[int]) -> Iterator[Action]:
@@ -158,10 +188,9 @@ class _Dealer:
         """Return the next card that harms nothing of `taken`; a new deck is shuffled when there is none."""
         for _ in range(2):
             for index, (kind, target) in enumerate(self._cards):
-                needs = {target, AGENT} if kind is Kind.FILL else {target}
-                if not needs & taken and not (kind is Kind.KILL and not target and taken):
+                if not _needs(kind, target) & taken and not (kind is Kind.KILL and not target and taken):
                     return self._cards.pop(index)
-            self._cards += [card for _, card in sorted((self._random(), card) for card in deck(self._scenario))]
+            self._cards += [card for _, card in sorted((self._random(), card) for card in self._deck)]
         raise AssertionError("a whole deck holds cards of many targets")
 
     def _action(self, cycle: int, at_s: float, card: _Card) -> Action:
@@ -177,7 +206,13 @@ class _Dealer:
             detail = self._pick(["up", "down"])
         elif kind is Kind.SLOW:
             amount = float(round(self._between(500, 8000)))
-        hold = _FROZEN_AGENT_S if (kind, target) == (Kind.FREEZE, AGENT) else _HOLD_S[kind]
+        elif kind is Kind.CLOCK and target == AGENT:
+            detail = EPOCH if self._random() < _EPOCH_SHARE else ""
+            amount = None if detail else self._choose(_DAYS_S)
+        elif kind is Kind.CLOCK:
+            amount = self._choose(_WRONG_BY_S)
+        frozen = {AGENT: _FROZEN_AGENT_S, WORKERS: _FROZEN_WORKERS_S} if kind is Kind.FREEZE else {}
+        hold = frozen.get(target, _HOLD_S[kind])
         return Action(
             cycle=cycle,
             at_s=round(at_s, 3),
@@ -192,4 +227,7 @@ class _Dealer:
         return round(low + (high - low) * self._random(), 3)
 
     def _pick(self, choices: Sequence[str]) -> str:
+        return choices[int(self._random() * len(choices))]
+
+    def _choose(self, choices: Sequence[float]) -> float:
         return choices[int(self._random() * len(choices))]

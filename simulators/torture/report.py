@@ -10,7 +10,8 @@ import msgspec
 from simulators.torture.plan import Action
 
 SCHEMA: Final = "campus.torture-report/1"
-NOT_COVERED: Final = ("clock jumps: nothing here can move a process's clock",)
+SQLITE: Final = "sqlite"
+INFLUX: Final = "influx"
 Verdict = Literal["green", "red"]
 
 
@@ -51,12 +52,13 @@ class TortureReport(msgspec.Struct, kw_only=True):
     verdict: Verdict = "green"
     seed: int
     scenario: str
+    store: str
+    """`sqlite`, a file; or `influx`, a database of its own."""
     cycles: int
     """Asked for."""
     cycles_done: int = 0
     seconds: float = 0.0
     skipped: list[str] = []
-    not_covered: tuple[str, ...] = NOT_COVERED
     replay: str
     rounds: list[RoundReport] = []
     simulated: bool = True
@@ -75,9 +77,11 @@ class TortureReport(msgspec.Struct, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
-def replay(*, seed: int, scenario: str, cycles: int, sabotage: str | None, only: int | None = None) -> str:
+def replay(*, seed: int, scenario: str, store: str, cycles: int, sabotage: str | None, only: int | None = None) -> str:
     """Return the command that does the same again; `only`: one round of it."""
     words = ["campus-sim", "torture", "--seed", seed, "--cycles", cycles, "--scenario", scenario]
+    if store != SQLITE:
+        words += ["--store", store]
     if sabotage is not None:
         words += ["--sabotage", sabotage]
     if only is not None:

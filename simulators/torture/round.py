@@ -18,7 +18,7 @@ from simulators.torture.plan import Kind
 from simulators.torture.report import Done, RoundReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from simulators.demo.sabotage import Sabotage
@@ -57,13 +57,14 @@ class Round:
         scenario: str,
         seed: int,
         sabotage: Sabotage | None,
-        no_disk: str | None,
+        database: bool,
+        lacking: Mapping[Kind, str],
         told: Callable[[Done], None],
     ) -> None:
         self.number = number
         self.done = [Done(action=action) for action in actions]
         self._share = unobserved_share(actions)
-        self._no_disk = no_disk
+        self._lacking = lacking
         self._told = told
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         last = actions[-1]
@@ -75,12 +76,17 @@ class Round:
             sabotage=sabotage,
             proxy=True,
             ingest_proxy=True,
+            database=database,
+            # Only where it is wanted: asking a file for the time takes its time.
+            clocks=frozenset(
+                action.target for action in actions if action.kind is Kind.CLOCK and Kind.CLOCK not in lacking
+            ),
             unobserved_share=self._share,
         )
 
     async def play(self, *, replay: str) -> RoundReport:
         """Return the verdict. Raises ProcessFailed if the path does not start at all, Unavailable."""
-        disk = small_disk(self._options.data / "agent" / "buffer") if self._no_disk is None else nullcontext()
+        disk = small_disk(self._options.data / "agent" / "buffer") if Kind.FILL not in self._lacking else nullcontext()
         with disk:
             async with Demo(self._options) as demo:
                 await _warm(demo)
@@ -115,7 +121,7 @@ class Round:
             done.at_ns, done.began_s = time.time_ns(), round(time.monotonic() - began, 3)
             self._told(done)
             try:
-                await perform(demo, action, no_disk=self._no_disk)
+                await perform(demo, action, lacking=self._lacking)
             except Skipped as reason:
                 done.skipped = str(reason)
             except (ProcessFailed, Refusal, OSError, TimeoutError) as error:

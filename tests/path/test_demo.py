@@ -57,7 +57,7 @@ def test_a_fresh_demo_loses_doubles_alters_and_leaks_nothing(run_demo: RunDemo, 
     ("sabotage", "category"), [("drop", "lost"), ("dup", "duplicated"), ("alter", "altered"), ("leak", "leaks")]
 )
 def test_sabotage_of_the_path_turns_it_red(run_demo: RunDemo, sabotage: str, category: str) -> None:
-    code, report = run_demo("--seconds", "9", "--sabotage", sabotage)
+    code, report = run_demo("--seconds", "7", "--sabotage", sabotage)
     assert (code, report["verdict"]) == (1, "red")
     assert report["sabotaged_batches"] > 0
     if category == "leaks":

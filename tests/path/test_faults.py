@@ -35,11 +35,11 @@ async def test_kill_9_of_agent_broker_ingest_and_database_in_turn(tmp_path: Path
     )
     async with Demo(options) as demo:
         for name in ("agent", "broker", "ingest"):
-            await asyncio.sleep(3.5)
+            await asyncio.sleep(2.5)
             await demo.kill(name)
             await asyncio.sleep(1.5)
             await demo.start_process(name)
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(2.5)
         influxd.kill()
         await asyncio.sleep(2.0)
         await asyncio.to_thread(influxd.start)
@@ -54,10 +54,10 @@ async def test_kill_9_of_agent_broker_ingest_and_database_in_turn(tmp_path: Path
 async def test_sigterm_of_agent_and_ingest_loses_nothing_at_all(tmp_path: Path) -> None:
     async with Demo(DemoOptions(data=tmp_path / "data", scenario="classroom")) as demo:
         for name in ("agent", "ingest", "agent"):
-            await asyncio.sleep(3.0)
+            await asyncio.sleep(2.0)
             assert await demo.stop(name) < 5
             await demo.start_process(name)
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(2.5)
         report = await demo.finish()
     promise_kept(report)
     assert all(family["younger_than_w"] == 0 for family in report.families.values())
@@ -86,10 +86,10 @@ async def test_sick_devices_cost_only_their_own_readings(tmp_path: Path) -> None
         await demo.ask("bus-1", Request(op="fault", fault="corruption", rate=0.01, seconds=4.0))
         await demo.ask("hall-box", Request(op="fault", fault="stall", seconds=3.0))
         await demo.ask("gate-usb", Request(op="fault", fault="unplug", seconds=2.0))
-        await asyncio.sleep(6.0)
+        await asyncio.sleep(5.0)
         await demo.kill("device:hall-box")
         await demo.start_process("device:hall-box")
-        await asyncio.sleep(6.0)
+        await asyncio.sleep(4.0)
         report = await demo.finish()
     promise_kept(report)
 

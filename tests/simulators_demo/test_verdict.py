@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulators.demo.verdict import (
+    AGAIN,
     SECOND_NS,
     Conditions,
     Family,
@@ -49,7 +50,8 @@ def row(said: Reading, **change: Any) -> dict[str, Any]:
 
 
 def counts(family: Family) -> dict[str, Any]:
-    return {name: count for name, count in family.counts().items() if count and name != "said"}
+    assert sum(family.excused.values()) == family.unobserved
+    return {name: count for name, count in family.counts().items() if count and name not in {"said", "excused"}}
 
 
 def killed(at_s: float, up_s: float) -> Conditions:
@@ -115,7 +117,47 @@ def test_what_nobody_heard_is_unobserved() -> None:
 def test_a_reading_asked_for_again_at_once_is_unobserved() -> None:
     said = [reading(1), reading(2), reading(3, at_ns=T + int(2.4 * SECOND_NS))]
     rows = [row(said[0]), row(said[2])]
-    assert counts(judge_environment(said, rows, PLAIN)) == {"stored": 4, "unobserved": 2}
+    second_ns = said[1].at_ns
+    reasons = [
+        {"sick": {"air": [(second_ns - 1, second_ns + 1)]}},
+        {"outages": [Outage(from_ns=second_ns - SECOND_NS, until_ns=second_ns - 1, killed=False)]},
+        {"outages": [Outage(from_ns=second_ns + 1, until_ns=second_ns + 2, killed=False, frozen=True)]},
+    ]
+    for reason in reasons:
+        family = judge_environment(said, rows, Conditions(window_s=2.0, **reason))
+        assert counts(family) == {"stored": 4, "unobserved": 2}
+        assert family.excused == {AGAIN: 2}
+
+
+def test_a_neighbour_that_spoke_too_late_is_a_reason_to_ask_again() -> None:
+    said = [reading(1), reading(2), reading(3, at_ns=T + int(2.4 * SECOND_NS))]
+    failed = {"time_ns": said[1].at_ns - SECOND_NS // 10, "device": "other", "co2_bad": "timeout"}
+    family = judge_environment(said, [row(said[0]), row(said[2]), failed], PLAIN)
+    assert (counts(family), family.excused) == ({"stored": 4, "unobserved": 2}, {AGAIN: 2})
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {},
+        {"sick": {"other": [(0, 2 * T)]}},
+        {"sick": {"air": [(0, T)]}},
+        {"outages": [Outage(from_ns=T - 9 * SECOND_NS, until_ns=T, killed=False)]},
+    ],
+)
+def test_who_was_well_is_not_asked_again(conditions: dict[str, Any]) -> None:
+    """A reading that is followed soon by another one is lost, unless something went wrong there and then."""
+    said = [reading(1), reading(2), reading(3, at_ns=T + int(2.4 * SECOND_NS))]
+    family = judge_environment(said, [row(said[0]), row(said[2])], Conditions(window_s=2.0, **conditions))
+    assert counts(family) == {"stored": 4, "lost": 2}
+
+
+def test_a_card_laid_down_while_the_agent_is_frozen_is_no_excuse() -> None:
+    """The kernel keeps what the reader says; who was killed cannot have it, who was frozen reads it later."""
+    said = tap(1)
+    down = Outage(from_ns=said.confirmed_ns - 1, until_ns=said.confirmed_ns + SECOND_NS, killed=False, frozen=True)
+    frozen = Conditions(window_s=2.0, outages=[down])
+    assert counts(judge_attendance([said], [], frozen)) == {"lost": 1}
 
 
 def test_a_failed_reading_is_bad_and_each_bad_row_excuses_two_tries_only() -> None:

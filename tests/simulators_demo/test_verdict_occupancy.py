@@ -57,7 +57,8 @@ def shown(people: int = 8, fault: str | None = None, from_s: float = 0, until_s:
 
 
 def counts(family: Family) -> dict[str, Any]:
-    return {name: count for name, count in family.counts().items() if count and name != "said"}
+    assert sum(family.excused.values()) == family.unobserved
+    return {name: count for name, count in family.counts().items() if count and name not in {"said", "excused"}}
 
 
 def judged(

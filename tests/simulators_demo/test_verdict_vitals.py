@@ -42,7 +42,8 @@ def row(said: Beat, **change: Any) -> dict[str, Any]:
 
 
 def counts(family: Family) -> dict[str, Any]:
-    return {name: count for name, count in family.counts().items() if count and name != "said"}
+    assert sum(family.excused.values()) == family.unobserved
+    return {name: count for name, count in family.counts().items() if count and name not in {"said", "excused"}}
 
 
 def killed(at_s: float, up_s: float, *, killed: bool = True) -> Conditions:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from simulators.demo.stage import AGENT, BROKER, INGEST
+from simulators.demo.stage import AGENT, BROKER, DATABASE, INGEST, WORKERS
 from simulators.faults import CORRUPTION, DRIFT, DROP, FAULTS
 from simulators.scenario import SCENARIOS
 from simulators.torture.plan import CYCLES_A_ROUND, RECOVERY_S, Action, Kind, deck, plan
@@ -34,8 +34,8 @@ def test_a_plan_that_is_known_stays_as_it_is() -> None:
     """A report's replay command is of use only as long as nobody changes what a seed means."""
     first = actions(1)[0][:2]
     assert [(action.kind, action.target, action.at_s, action.hold_s) for action in first] == [
-        (Kind.SLOW, "ingest-network", 0.0, 4.0),
-        (Kind.HALF_OPEN, "agent-network", 0.079, 3.219),
+        (Kind.SLOW, "ingest-network", 0.0, 1.295),
+        (Kind.HALF_OPEN, "agent-network", 0.622, 2.756),
     ]
 
 
@@ -79,6 +79,27 @@ def test_forty_cycles_hit_every_part_in_every_way() -> None:
         assert wanted <= dealt
         assert any(kind is Kind.KILL and target.startswith("device:") for kind, target in dealt)
     assert {(Kind.KILL, AGENT), (Kind.KILL, INGEST), (Kind.KILL, BROKER)} <= dealt
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_database_and_workers_are_killed_where_there_are_some(scenario: str) -> None:
+    for database in (False, True):
+        cards = set(deck(SCENARIOS[scenario], database=database))
+        assert ((Kind.KILL, DATABASE) in cards) is ((Kind.FREEZE, DATABASE) in cards) is database
+        assert ((Kind.LOCK, "store") in cards) is not database
+        assert ((Kind.KILL, WORKERS) in cards) is ((Kind.FREEZE, WORKERS) in cards) is (scenario == "school")
+    assert plan(SCENARIOS[scenario], seed=1, cycles=40, database=True) != actions(1, scenario=scenario)
+
+
+def test_no_two_clocks_are_wrong_at_a_time_and_the_agent_is_not_killed_before_it_knows_the_time() -> None:
+    wrong = [action for seed in SEEDS for round_ in actions(seed) for action in round_ if action.kind is Kind.CLOCK]
+    assert {action.target for action in wrong} == {AGENT, INGEST}
+    assert all("clocks" in action.needs for action in wrong)
+    assert all(action.recovery_s == RECOVERY_S for action in wrong if action.target == AGENT)
+    assert {(action.detail, action.amount is None) for action in wrong if action.target == AGENT} == {
+        ("1970", True),
+        ("", False),
+    }
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

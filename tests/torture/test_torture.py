@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-m", "simulators", "torture"]
 LONG_S = 900
+WRONG_CLOCK_SEED = "144"
 
 
 @pytest.fixture
@@ -77,16 +78,52 @@ def test_a_few_cycles_lose_nothing_and_can_be_repeated(torture: Torture, tmp_pat
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
+def long(*values: str) -> Any:
+    return pytest.param(*values, marks=pytest.mark.long)
+
+
 @pytest.mark.parametrize(
-    ("sabotage", "category"), [("drop", "lost"), pytest.param("dup", "duplicated", marks=pytest.mark.long)]
+    ("sabotage", "scenario", "category"),
+    [
+        ("drop", "classroom", "lost"),
+        long("dup", "classroom", "duplicated"),
+        long("alter", "classroom", "altered"),
+        long("leak", "classroom", "leaked"),
+        long("leak-band", "school", "leaked"),
+    ],
 )
-def test_a_harmed_path_is_found_in_the_middle_of_it(torture: Torture, sabotage: str, category: str) -> None:
-    code, report, error = torture("--cycles", "1", "--seed", "1", "--sabotage", sabotage)
+def test_a_harmed_path_is_found_in_the_middle_of_it(
+    torture: Torture, sabotage: str, scenario: str, category: str
+) -> None:
+    code, report, error = torture("--cycles", "1", "--seed", "1", "--sabotage", sabotage, "--scenario", scenario)
     assert (code, report["verdict"]) == (1, "red")
-    assert report["rounds"][0]["families"]["environment"][category] > 0
+    if category == "leaked":
+        assert report["rounds"][0]["leaks"]
+    else:
+        assert report["rounds"][0]["families"]["environment"][category] > 0
     assert category in error
     assert "What was left is kept in" in error
     assert f"--sabotage {sabotage}" in report["replay"]
+
+
+@pytest.mark.server("faketime")
+def test_a_gateway_that_boots_with_a_wrong_clock_loses_nothing(torture: Torture) -> None:
+    code, report, error = torture("--cycles", "1", "--seed", WRONG_CLOCK_SEED)
+    assert (code, error) == (0, "")
+    kept(report, cycles=1)
+    assert [(done["action"]["kind"], done["action"]["target"]) for done in report["rounds"][0]["actions"]] == [
+        ("clock", "agent")
+    ]
+    assert report["skipped"] == []
+
+
+@pytest.mark.long
+@pytest.mark.server("influxd")
+def test_a_database_that_is_killed_too(torture: Torture) -> None:
+    code, report, error = torture("--cycles", "20", "--seed", "2", "--store", "influx", within_s=LONG_S)
+    assert (code, error) == (0, "")
+    kept(report, cycles=20)
+    assert "database killed" in {told for played in report["rounds"] for told in played["outages"]}
 
 
 @pytest.mark.long
@@ -131,6 +168,7 @@ def test_ctrl_c_leaves_no_process_and_no_mount(tmp_path: Path) -> None:
         (["--round", "5"], b"40 cycles are 4 rounds"),
         (["--sabotage", "leak-band"], b"--scenario school"),
         (["--data", "."], b"empty folder"),
+        (["--store", "stone"], b"sqlite or influx"),
     ],
 )
 def test_wrong_options_say_why(options: list[str], says: bytes) -> None:

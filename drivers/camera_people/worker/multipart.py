@@ -10,7 +10,7 @@ from telemetry.errors import ProtocolError
 MAX_PART: Final = 8 * 1024 * 1024
 MAX_HEAD: Final = 8192
 _BOUNDARY: Final = re.compile(r'boundary\s*=\s*(?:"([^"]{1,128})"|([^\s;,"]{1,128}))', re.IGNORECASE)
-_LENGTH: Final = re.compile(rb"^content-length\s*:\s*(\d{1,9})\s*$", re.IGNORECASE | re.MULTILINE)
+_LENGTH: Final = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,9})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _BLANK: Final = re.compile(rb"\r?\n\r?\n")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from drivers.camera_people.assignment import Assignment
 
 MAX_BYTES: Final = 65_536
-_STATUS: Final = re.compile(rb"RTSP/\d\.\d (\d{3})(?: |\r|$)")
+_STATUS: Final = re.compile(rb"RTSP/\d\.\d (\d{3})(?: |\Z)")
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403

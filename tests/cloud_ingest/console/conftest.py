@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -61,13 +62,13 @@ def environment() -> dict[str, str]:
 MakeConsole = Callable[..., ConsoleProcess]
 
 
-@pytest.fixture
-def make_console(tmp_path: Path) -> Iterator[MakeConsole]:
-    """A function that starts a console with the made-up source: `make(password_file=…, …)`."""
+@contextlib.contextmanager
+def starting_consoles(within: Path) -> Iterator[MakeConsole]:
+    """Yield a function that starts a console with the made-up source below `within`; all end with the context."""
     started: list[ConsoleProcess] = []
 
     def make(**console: Any) -> ConsoleProcess:
-        folder = tmp_path / f"console-{len(started)}"
+        folder = within / f"console-{len(started)}"
         (folder / "cwd").mkdir(parents=True)
         with (folder / "console.log").open("w") as log:
             process = subprocess.Popen(
@@ -95,14 +96,30 @@ def make_console(tmp_path: Path) -> Iterator[MakeConsole]:
             pytest.fail(f"console is not ready\n{one.log()[-3000:]}")
         return one
 
-    yield make
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-        one.process.wait(10)
-        for pipe in (one.process.stdin, one.process.stdout):
-            if pipe is not None:
-                pipe.close()
+    try:
+        yield make
+    finally:
+        for one in started:
+            if one.process.poll() is None:
+                one.process.kill()
+            one.process.wait(10)
+            for pipe in (one.process.stdin, one.process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+
+@pytest.fixture
+def make_console(tmp_path: Path) -> Iterator[MakeConsole]:
+    """A function that starts a console with the made-up source: `make(password_file=…, …)`."""
+    with starting_consoles(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def shared_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleProcess]:
+    """One console for the module's tests that only look: its scene stays as it is."""
+    with starting_consoles(tmp_path_factory.mktemp("shared")) as make:
+        yield make()
 
 
 @pytest.fixture

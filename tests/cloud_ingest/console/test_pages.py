@@ -9,7 +9,7 @@ import pytest
 from tests.cloud_ingest.console.conftest import LANG_TAGS, SHOTS, SIZES
 
 if TYPE_CHECKING:
-    from tests.cloud_ingest.console.conftest import MakeConsole, OpenWindow, Watched
+    from tests.cloud_ingest.console.conftest import ConsoleProcess, MakeConsole, OpenWindow, Watched
 
 pytestmark = pytest.mark.server("chromium")
 
@@ -149,13 +149,12 @@ async def sound(window: Watched, lang: str) -> None:
 @pytest.mark.parametrize("lang", LANG_TAGS)
 @pytest.mark.parametrize("size", SIZES)
 async def test_pages_say_everything_in_both_languages_on_desktop_and_phone(
-    make_console: MakeConsole, open_window: OpenWindow, size: str, lang: str
+    shared_console: ConsoleProcess, open_window: OpenWindow, size: str, lang: str
 ) -> None:
-    console = make_console()
-    window = await open_window(console.url, size=size, lang=lang)
+    window = await open_window(shared_console.url, size=size, lang=lang)
     await window.go("/")
     await window.until("document.querySelectorAll('.card time:not(:empty)').length >= 6")
-    assert window.page.url == f"{console.url}{lang}/"
+    assert window.page.url == f"{shared_console.url}{lang}/"
     assert await window.page.title() == TITLES[lang]
     told = await window.text("body")
     for text in (*ROOMS[lang], *MORE_ROOMS[lang]):
@@ -207,10 +206,9 @@ async def test_an_everyday_picture(make_console: MakeConsole, open_window: OpenW
 
 
 async def test_a_chart_has_lines_for_limits_and_gaps_for_gaps(
-    make_console: MakeConsole, open_window: OpenWindow
+    shared_console: ConsoleProcess, open_window: OpenWindow
 ) -> None:
-    console = make_console()
-    window = await open_window(console.url)
+    window = await open_window(shared_console.url)
     await window.go("/en/room/r101?day=2026-03-02")
     await window.until("document.querySelectorAll('.plot svg').length === 5")
     drawn = await window.text(".figure:first-child .plot")
@@ -250,21 +248,19 @@ async def test_a_chart_has_lines_for_limits_and_gaps_for_gaps(
 
 
 async def test_the_language_is_switched_in_place_and_remembered(
-    make_console: MakeConsole, open_window: OpenWindow
+    shared_console: ConsoleProcess, open_window: OpenWindow
 ) -> None:
-    console = make_console()
-    window = await open_window(console.url, lang="en")
+    window = await open_window(shared_console.url, lang="en")
     await window.go("/en/room/r102?day=2026-03-02")
     await window.page.click("text=中文")
-    await window.page.wait_for_url(f"{console.url}zh/room/r102?day=2026-03-02")
+    await window.page.wait_for_url(f"{shared_console.url}zh/room/r102?day=2026-03-02")
     assert "当天曲线" in await window.text("body")
     await window.go("/")
-    assert window.page.url == f"{console.url}zh/"
+    assert window.page.url == f"{shared_console.url}zh/"
 
 
-async def test_everything_can_be_reached_by_keyboard(make_console: MakeConsole, open_window: OpenWindow) -> None:
-    console = make_console()
-    window = await open_window(console.url)
+async def test_everything_can_be_reached_by_keyboard(shared_console: ConsoleProcess, open_window: OpenWindow) -> None:
+    window = await open_window(shared_console.url)
     await window.go("/en/")
     reached: list[dict[str, Any]] = []
     for _ in range(24):
@@ -299,9 +295,8 @@ async def test_several_schools_have_a_switch(make_console: MakeConsole, open_win
     assert "No gateway has been heard" in await window.text("body")
 
 
-async def test_pages_that_do_not_exist_say_so(make_console: MakeConsole, open_window: OpenWindow) -> None:
-    console = make_console()
-    window = await open_window(console.url)
+async def test_pages_that_do_not_exist_say_so(shared_console: ConsoleProcess, open_window: OpenWindow) -> None:
+    window = await open_window(shared_console.url)
     await window.go("/en/nothing/here")
     assert "There is no such page" in await window.text("body")
     await window.go("/en/room/%3Cimg%20src=x%20onerror=alert(1)%3E")

@@ -79,6 +79,18 @@ async def test_a_bound_bands_reading_is_a_sample_of_its_own_time(tmp_path):
     assert before <= sample.acquired_at_ns <= time.time_ns()
 
 
+async def test_pain_14_adverts_are_enough_and_take_no_connection(tmp_path):
+    """As many bands as no adapter has slots for: each is read, and none is connected to."""
+    bands = [bytes([number]) + BAND[1:] for number in range(1, 31)]
+    air = Air()
+    async with listening(air, bindings_file=bindings(tmp_path, *bands)) as one, taking(one, 30) as samples:
+        await until(lambda: air.scanners)
+        for number, band in enumerate(bands):
+            air.advertise(number, services=service_data(60 + number, band))
+    assert sorted(sample.values["heart_rate"] for sample in samples) == [60.0 + number for number in range(30)]
+    assert not air.served
+
+
 async def test_a_mi_band_is_known_by_what_it_says_not_by_its_address(tmp_path):
     air = Air()
     mi = lambda rate, band: {HUAMI: bytes([2, 1, 13, rate]) + b"\xff" * 14 + band}  # noqa: E731
@@ -103,11 +115,15 @@ async def test_bands_that_are_nobodys_are_only_counted():
 
         async with taking(a_count_of_some) as found:
             await until(lambda: air.scanners)
-            for number in range(6):
-                air.advertise(number, services=service_data(90 + number, bytes([number]) + BAND[1:]))
+            said = 0
+            while not found:  # as bands do: they speak again and again
+                for number in range(6):
+                    air.advertise(number, services=service_data(60 + said % 90, bytes([number]) + BAND[1:]))
+                said += 1
+                await asyncio.sleep(0.2)
     (sample,) = found
     assert (sample.values, sample.subject) == ({"bands_seen": 6.0}, None)
-    assert counters.get("device.gym-bands.unbound_readings") == 6
+    assert counters.get("device.gym-bands.unbound_readings") >= 6
 
 
 async def test_by_the_roster_every_band_is_passed_on_and_the_gate_decides():
@@ -215,7 +231,7 @@ async def test_a_lost_adapter_ends_the_samples():
                 air.advertise()
 
 
-async def test_connections_go_round_and_serve_everybody(tmp_path):
+async def test_pain_14_connections_go_round_and_serve_everybody(tmp_path):
     air, counters = Air(), Counters()
     bands = [bytes([number]) + BAND[1:] for number in range(1, 6)]
     options = {

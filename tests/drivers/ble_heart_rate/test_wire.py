@@ -104,7 +104,7 @@ async def test_mi_bands_and_bands_of_nobody(campus_device, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["hang", "unplug"])
-async def test_an_adapter_that_is_well_again_is_heard_again(campus_device, tmp_path, fault):
+async def test_pain_13_an_adapter_that_is_well_again_is_heard_again(campus_device, tmp_path, fault):
     radio = campus_device("ble-bands", bands=4, period_s=0.1)
     async with gateway(radio, quiet_s=0.3, bindings_file=bound(tmp_path, radio, 4)) as heard:
         await until(lambda: len(heard.people) >= 4)
@@ -131,7 +131,7 @@ async def test_a_band_that_vanishes_stops_nobody_else(campus_device, tmp_path):
         await until(lambda: len(heard.of(ids[0])) > gone + 1)
 
 
-async def test_connected_bands_are_read_beside_adverts(campus_device, tmp_path):
+async def test_pain_14_connected_bands_are_read_beside_adverts(campus_device, tmp_path):
     radio = campus_device("ble-bands", gatt_bands=3, period_s=0.1)
     file = bound(tmp_path, radio, 3)
     async with gateway(radio, quiet_s=3, bindings_file=file, gatt=True) as heard:

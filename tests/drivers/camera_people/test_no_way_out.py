@@ -189,9 +189,10 @@ def memory_has(pid, patterns):
     of = Path(f"/proc/{pid}")
     with (of / "maps").open() as maps, (of / "mem").open("rb", buffering=0) as memory:
         for line in maps:
-            span, rights = line.split()[:2]
+            span, rights, *_, inode = line.split()[:5]
             start, end = (int(part, 16) for part in span.split("-"))
-            if "r" not in rights or "[v" in line:
+            # What was mapped from a file and cannot be written to is the file still: libraries, hundreds of MB of them.
+            if "r" not in rights or "[v" in line or ("w" not in rights and inode != "0"):
                 continue
             for at in range(start, end, 1 << 24):
                 try:
@@ -199,7 +200,7 @@ def memory_has(pid, patterns):
                     piece = memory.read(min(end - at, (1 << 24) + 4096))
                 except OSError:
                     continue
-                found |= {name for name, pattern in patterns.items() if pattern in piece}
+                found |= {name for name, pattern in patterns.items() if name not in found and pattern in piece}
     return found
 
 

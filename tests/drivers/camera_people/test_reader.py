@@ -157,7 +157,7 @@ def test_a_refused_login_is_not_tried_again(monkeypatch):
 
 
 @pytest.mark.parametrize("streams", [True, False])
-def test_a_call_that_hangs_is_noticed(monkeypatch, streams):
+def test_pain_18_a_camera_call_that_hangs_is_noticed(monkeypatch, streams):
     monkeypatch.setattr(Script, "streams", streams)
     with reading(monkeypatch, FINE) as (reader, script):
         if not streams:  # then it hangs only while a picture is wanted

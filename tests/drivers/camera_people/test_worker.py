@@ -60,7 +60,7 @@ async def test_a_killed_worker_is_replaced_and_its_readings_are_sensor_fault(cam
     assert gone(last)
 
 
-async def test_a_worker_that_hangs_is_ended_while_others_are_read_on_time(campus_device, tmp_path):
+async def test_pain_18_a_worker_that_hangs_is_ended_while_others_are_read_on_time(campus_device, tmp_path):
     camera = campus_device("camera", capture="mjpeg", scene_s=2.0)
     heart = Heart()
     async with running(heart.run()), watching(camera, tmp_path, silent_s=1.5) as watch:

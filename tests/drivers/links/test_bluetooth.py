@@ -1,6 +1,7 @@
 """One scanner for all, bounded queues, the ladder out of silence, errors that name nobody."""
 
 import asyncio
+import contextlib
 import logging
 import re
 import subprocess
@@ -90,7 +91,7 @@ async def test_an_address_can_not_be_printed():
         assert "DE:AD" not in text
 
 
-async def test_silence_climbs_the_ladder_and_is_logged_once(caplog):
+async def test_pain_13_silence_climbs_the_ladder_and_is_logged_once(caplog):
     air, counters = Air(), Counters()
     caplog.set_level(logging.INFO)
     async with radio(air, counters, quiet_s=0.03) as link:
@@ -108,7 +109,7 @@ async def test_silence_climbs_the_ladder_and_is_logged_once(caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-async def test_an_adapter_that_hangs_fails_all_devices_and_works_again_when_it_is_well(monkeypatch):
+async def test_pain_13_an_adapter_that_hangs_fails_all_devices_and_works_again_when_it_is_well(monkeypatch):
     monkeypatch.setattr(bluetooth, "OPEN_S", 0.05)
     air, counters = Air(), Counters()
     lost = []
@@ -222,7 +223,7 @@ async def test_a_device_that_refuses_is_not_named(raised, becomes):
     assert not re.search("DE.AD", str(error.value))
 
 
-async def test_connections_are_few_and_first_come_first_served():
+async def test_pain_14_connections_are_few_and_first_come_first_served():
     air, order = Air(), []
 
     async def one(link, peer, number):
@@ -239,6 +240,42 @@ async def test_connections_are_few_and_first_come_first_served():
             await asyncio.gather(*(one(link, peer, number) for number, peer in enumerate(peers)))
     assert order == sorted(order)
     assert air.most_connected == 2
+    assert not air.connected
+
+
+async def test_pain_14_no_end_of_a_connection_leaks_its_slot():
+    """Refused, cancelled half-way, gone, an error in the middle: a hundred of them, and both slots are free."""
+    air = Air()
+    async with radio(air, max_connections=2) as link, link.subscribed(everything, time.time_ns) as adverts:
+        air.advertise(0)
+        peer = (await adverts.next()).peer
+
+        async def refused():
+            air.refuse = BleakError("no")
+            try:
+                async with link.connected(peer):
+                    pass
+            finally:
+                air.refuse = None
+
+        async def cancelled():
+            async with asyncio.timeout(0), link.connected(peer):
+                await asyncio.sleep(1)
+
+        async def gone():
+            async with link.connected(peer):
+                air.connected[ADDRESS.format(0)].vanish()
+
+        async def broken():
+            async with link.connected(peer):
+                raise RuntimeError
+
+        for end in (refused, cancelled, gone, broken) * 25:
+            with contextlib.suppress(DeviceUnavailable, TimeoutError, RuntimeError):
+                await end()
+        async with asyncio.timeout(2), link.connected(peer), link.connected(peer):
+            air.advertise(7, manufacturer={1: b"heard"})
+            assert (await adverts.next()).manufacturer == {1: b"heard"}  # adverts never wait for a connection
     assert not air.connected
 
 

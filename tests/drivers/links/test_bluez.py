@@ -112,7 +112,7 @@ async def test_what_bands_say_is_heard_through_bluez(bus, tmp_path, campus_devic
     assert not edge.process.returncode
 
 
-async def test_a_silent_adapter_is_switched_off_and_on(bus, tmp_path, campus_device):
+async def test_pain_13_a_silent_adapter_is_switched_off_and_on(bus, tmp_path, campus_device):
     radio = campus_device("ble-bands", bands=2, period_s=0.1)
     with bluez(bus, radio) as stack:
         await until(lambda: stack.lines, within_s=20)

@@ -160,7 +160,7 @@ async def test_lost_tcp_replies_lose_readings_but_make_no_wrong_value(campus_dev
     assert_said(samples, said_by(box))
 
 
-async def test_a_stalled_device_is_stale_and_the_others_are_not(campus_device):
+async def test_pain_18_a_device_whose_values_stand_still_is_stale_and_the_others_are_not(campus_device):
     bus = campus_device("modbus-rtu", units=(1, 2), name="bus", baudrate=FAST)
     bus.fault("stall", device="bus-1")
     async with serial(bus.link, baudrate=FAST) as link:

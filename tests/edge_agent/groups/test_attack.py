@@ -156,7 +156,7 @@ def test_the_attacker_who_counts_on_everybody_being_in_the_mean_does_worse():
 
 def test_the_attack_is_a_real_one():
     """It finds a pupil where the cells are drawn anew for each lesson: this is why they are not."""
-    assert ratio(every_other_minute, 45, lessons=12, classes=30, draws=12, knows_trend=False) < 0.85
+    assert ratio(every_other_minute, 45, lessons=12, classes=20, draws=12, knows_trend=False) < 0.85
 
 
 def test_with_whole_classes_instead_of_cells_the_pupil_would_be_found():

@@ -234,7 +234,7 @@ def gate_of(world: dict, folder, counters: Counters) -> Gate:
 MISSING = {"policy": "no_policy", "consents": "no_consent", "roster": "no_roster"}
 
 
-@settings(max_examples=max(1000, settings.default.max_examples))
+@settings(max_examples=max(400, settings.default.max_examples))
 @given(world=worlds(), given_readings=readings)
 def test_nothing_leaves_that_the_oracle_does_not_allow_and_all_that_stays_is_counted(
     world, given_readings, tmp_path_factory
