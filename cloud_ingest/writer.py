@@ -44,6 +44,7 @@ class Writer:
         counters: Counters,
         settings: WriterSettings,
         on_settled: Callable[[Parcel], None],
+        on_return: Callable[[], None] = lambda: None,
         on_stored: Callable[[DataClass, Sequence[Row]], None] | None = None,
     ) -> None:
         self.store = store
@@ -54,14 +55,20 @@ class Writer:
         self._counters = counters
         self._settings = settings
         self._on_settled = on_settled
+        self._on_return = on_return
+        """Called when a store that was away has taken something again."""
         self._on_stored = on_stored
         self._waiting: deque[Parcel] = deque()
-        self._values_waiting = 0
+        self._cost_waiting = 0
         self._groups: list[list[Parcel]] = []
         """Taken and not yet settled."""
-        self._values_in_groups = 0
+        self._cost_in_groups = 0
         self._free = asyncio.Semaphore(GROUPS_AT_ONCE)
         self._busy_until = 0.0
+        self._patience = False
+        """The store asked for patience or takes long, and has settled nothing since."""
+        self._away = False
+        """It failed, and has settled nothing since."""
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
         self._settled = asyncio.Event()
@@ -69,16 +76,27 @@ class Writer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._placer = (
-            Placer(store, counters, classes=classes, on_wait=self._tell_to_wait, on_progress=self._note_progress)
+            Placer(
+                store,
+                counters,
+                classes=classes,
+                on_wait=self._tell_away,
+                on_slow=self._tell_to_wait,
+                on_progress=self._note_progress,
+            )
             if store is not None
             else None
         )
 
-    def has_room(self, values: int) -> bool:
-        """Tell whether a batch of `values` may be submitted: memory stays bounded however long the store is away."""
+    def has_room(self, cost: int) -> bool:
+        """Tell whether a message of `cost` may be submitted: memory stays bounded however long the store is away.
+
+        While it is away, a group to begin with is enough.
+        """
         in_hand = len(self._waiting) + sum(len(group) for group in self._groups)
-        total = self._values_waiting + self._values_in_groups
-        return in_hand < self._settings.max_batches and (not in_hand or total + values <= self._settings.max_values)
+        total = self._cost_waiting + self._cost_in_groups
+        most = min(self._settings.max_values, self._settings.flush_values) if self._away else self._settings.max_values
+        return in_hand < self._settings.max_batches and (not in_hand or total + cost <= most)
 
     @property
     def retry_after_s(self) -> float:
@@ -88,10 +106,10 @@ class Writer:
     def submit(self, parcel: Parcel) -> None:
         """Take a parcel in hand; ask `has_room` first."""
         self._waiting.append(parcel)
-        self._values_waiting += parcel.values
+        self._cost_waiting += parcel.cost
         self._idle.clear()
         self._arrived.set()
-        if self._values_waiting >= self._settings.flush_values:
+        if self._cost_waiting >= self._settings.flush_values:
             self._full.set()
         self.answer_if_busy(parcel)
 
@@ -100,9 +118,8 @@ class Writer:
 
         Left unacknowledged, the batches for one dead store would use up Receive Maximum, and nothing else came in.
         """
-        left_s = self._busy_until - time.monotonic()
-        if left_s > 0:
-            self._let_wait(parcel, left_s)
+        if self._patience:
+            self._let_wait(parcel, self.retry_after_s)
 
     def _let_wait(self, parcel: Parcel, pause_s: float) -> None:
         if parcel.identity is not None:
@@ -144,15 +161,15 @@ class Writer:
     def _take_group(self) -> list[Parcel]:
         self._full.clear()
         group: list[Parcel] = []
-        values = 0
-        while self._waiting and values < self._settings.flush_values:
+        cost = 0
+        while self._waiting and cost < self._settings.flush_values:
             parcel = self._waiting.popleft()
             group.append(parcel)
-            values += parcel.values
-        self._values_waiting -= values
-        self._values_in_groups += values
+            cost += parcel.cost
+        self._cost_waiting -= cost
+        self._cost_in_groups += cost
         self._groups.append(group)
-        if self._values_waiting >= self._settings.flush_values:
+        if self._cost_waiting >= self._settings.flush_values:
             self._full.set()
         return group
 
@@ -160,7 +177,7 @@ class Writer:
         try:
             await self._settle(group)
         finally:
-            self._values_in_groups -= sum(parcel.values for parcel in group)
+            self._cost_in_groups -= sum(parcel.cost for parcel in group)
             self._groups.remove(group)
             self._settled.set()
             self._settled = asyncio.Event()
@@ -184,6 +201,8 @@ class Writer:
         if refused:
             await self._files.commit(self._file_refused(group, rows, refused))
         self._busy_until = 0.0
+        self._patience = False
+        returned, self._away = self._away, False
         for parcel in group:
             if parcel.identity is None:
                 for delivery in parcel.deliveries:
@@ -200,6 +219,10 @@ class Writer:
         self._counters.add("writer.busy_ms", int((time.monotonic() - started) * 1000))
         try:
             await self._acks.flush()
+            if returned:
+                # Apart from the answers: only one that names no batch says "I am here".
+                self._on_return()
+                await self._acks.flush()
         finally:
             # Only now: a copy must not hold up an acknowledgement.
             self._pass_on(group, refused)
@@ -230,9 +253,14 @@ class Writer:
             self._counters.add("writer.refused_rows", len(mine))
         return filed
 
+    async def _tell_away(self, pause_s: float) -> None:
+        self._away = True
+        await self._tell_to_wait(pause_s)
+
     async def _tell_to_wait(self, pause_s: float) -> None:
         self.progress_at = time.monotonic()
         self._busy_until = time.monotonic() + pause_s
+        self._patience = True
         for parcel in (*chain(*self._groups), *self._waiting):
             self._let_wait(parcel, pause_s)
         await self._acks.flush()
