@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 CONNECT_S: Final = 3.0
 """Deadline of TCP, TLS and CONNACK, each."""
 DEADLINE_S: Final = 10.0
+WAITING_BYTES: Final = 16 * 1024 * 1024
+"""How much may wait to be decoded."""
 V5: Final = aiomqtt.ProtocolVersion.V5
 V311: Final = aiomqtt.ProtocolVersion.V311
 # 3.1.1: bad user or password, not authorised. 5: the same, banned, bad authentication method.
@@ -57,13 +59,21 @@ class BrokerClient(aiomqtt.Client):
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.ReceiveMaximum = settings.receive_maximum
             properties.SessionExpiryInterval = 0
+            properties.MaximumPacketSize = settings.max_packet_bytes
         self.overflowed = False
         """A message was dropped because the queue was full: the connection must be made anew."""
         self._abandoned = False
+        self._held: Any = None
+        """The socket that is not read for now."""
         client = self
 
         class Incoming(asyncio.Queue[aiomqtt.Message]):
-            """aiomqtt drops what does not fit and only logs it; here it is counted and ends the connection."""
+            """aiomqtt drops what does not fit and only logs it; here it is counted and ends the connection.
+
+            While more bytes wait than ought to be in memory, nothing is read from the socket.
+            """
+
+            waiting_bytes = 0
 
             def put_nowait(self, item: aiomqtt.Message) -> None:
                 client.answer_at_once()
@@ -72,6 +82,17 @@ class BrokerClient(aiomqtt.Client):
                 except asyncio.QueueFull:
                     counters.add("mqtt.dropped_messages")
                     client.overflowed = True
+                else:
+                    self.waiting_bytes += len(item.payload)
+                    if self.waiting_bytes > WAITING_BYTES:
+                        client.hold_reading()
+
+            def get_nowait(self) -> aiomqtt.Message:
+                item = super().get_nowait()
+                self.waiting_bytes -= len(item.payload)
+                if self.waiting_bytes <= WAITING_BYTES:
+                    client.go_on_reading()
+                return item
 
         super().__init__(
             address.host,
@@ -97,10 +118,38 @@ class BrokerClient(aiomqtt.Client):
         self._client.manual_ack_set(True)
         self._client.connect_timeout = CONNECT_S
 
-    def acknowledge(self, message: aiomqtt.Message) -> None:
+    def acknowledge(self, message_id: int, qos: int) -> None:
         """Send the PUBACK; does nothing on a connection that is gone."""
         if not self._disconnected.done() and self._client.socket() is not None:
-            self._client.ack(message.mid, message.qos)
+            self._client.ack(message_id, qos)
+
+    def hold_reading(self) -> None:
+        """Leave to the kernel and the broker what does not fit into memory now."""
+        found: Any = self._client.socket()
+        if self._held is None and found is not None and found.fileno() >= 0:
+            self._held = found
+            self._loop.remove_reader(found.fileno())
+
+    def go_on_reading(self) -> None:
+        """Read again what `hold_reading` left, if the connection still stands."""
+        held: Any = self._held
+        self._held = None
+        now: Any = self._client.socket()
+        if held is not None and held is now and held.fileno() >= 0:
+            self._loop.add_reader(held.fileno(), self._read)
+            self._loop.call_soon(self._read)  # TLS may have more in its own memory
+
+    def _read(self) -> None:
+        """Read as aiomqtt does: an error is the end of the connection."""
+        try:
+            while self._held is None:
+                self._client.loop_read()
+                read: Any = self._client.socket()
+                if not isinstance(read, ssl.SSLSocket) or not read.pending():
+                    return
+        except (OSError, ValueError) as error:
+            if not self._disconnected.done():
+                self._disconnected.set_exception(aiomqtt.MqttError(str(error)))
 
     def answer_at_once(self) -> None:
         """Have the kernel confirm what came without its usual delay of 40 ms, for which a default Mosquitto waits."""

@@ -38,6 +38,8 @@ class Accepted:
     digest: bytes
     """16 bytes over the plain JSON: tells a resend from a conflict."""
     batch: Batch
+    size: int
+    """Bytes of the plain JSON."""
     rows: list[Row]
     refused: dict[int, str]
     """Sample index → reason."""
@@ -76,7 +78,7 @@ def decode(topic: str, payload: bytes, maker: RowMaker) -> Accepted | Rejected:
             reason = f"{name} in the batch is not the {name} in the topic"
             return Rejected(reason=reason, identity=identity, digest=digest)
     rows, refused = maker.rows(batch)
-    return Accepted(identity=identity, digest=digest, batch=batch, rows=rows, refused=refused)
+    return Accepted(identity=identity, digest=digest, batch=batch, size=len(plain), rows=rows, refused=refused)
 
 
 def _digest(content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The ingest's own files, seen memory and dead letters, written in groups by one thread at a time."""
+"""The ingest's own files, seen memory, series and dead letters, written in groups by one thread at a time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cloud_ingest.cardinality import Changes, Guard
     from cloud_ingest.deadletter import DeadLetters, Letter
     from cloud_ingest.decode import Identity
     from cloud_ingest.seen import Entry, Seen
@@ -24,8 +25,9 @@ T = TypeVar("T")
 class Files:
     """Shared by all writers."""
 
-    def __init__(self, *, seen: Seen, dead: DeadLetters, counters: Counters) -> None:
+    def __init__(self, *, seen: Seen, dead: DeadLetters, counters: Counters, guard: Guard | None = None) -> None:
         self.seen = seen
+        self._guard = guard
         self._dead = dead
         self._counters = counters
         self._lock = asyncio.Lock()
@@ -39,10 +41,11 @@ class Files:
         """
         async with self._lock:
             changes = self.seen.take_changes()
+            series = self._guard.take_changes() if self._guard is not None else None
             while True:
                 try:
                     # Shielded: a thread cannot be cancelled, and two of them must not share the connections.
-                    await asyncio.shield(asyncio.to_thread(self._write, letters, changes))
+                    await asyncio.shield(asyncio.to_thread(self._write, letters, changes, series))
                 except (sqlite3.Error, OSError) as error:
                     self._counters.add("files.failed_commits")
                     self.tried_again_at = time.monotonic()
@@ -56,6 +59,20 @@ class Files:
         async with self._lock:
             return await asyncio.shield(asyncio.to_thread(work, self._dead))
 
-    def _write(self, letters: Sequence[Letter], changes: dict[Identity, Entry]) -> None:
+    async def forget_people(self, site: str) -> None:
+        """Have the guard forget everybody of a site. Raises sqlite3.Error."""
+        if (guard := self._guard) is None:
+            return
+
+        def work(changes: Changes) -> None:
+            guard.commit(changes)
+            guard.forget_people(site)
+
+        async with self._lock:
+            await asyncio.shield(asyncio.to_thread(work, guard.take_changes()))
+
+    def _write(self, letters: Sequence[Letter], changes: dict[Identity, Entry], series: Changes | None) -> None:
         self._dead.add(letters)
+        if self._guard is not None and series is not None:
+            self._guard.commit(series)
         self.seen.commit(changes)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from cloud_ingest import letters
 from cloud_ingest.deadletter import Letter
 from cloud_ingest.decode import Accepted, Identity, Rejected, decode
-from cloud_ingest.parcel import Delivery, Parcel
+from cloud_ingest.parcel import Delivery, Parcel, cost_of
 from cloud_ingest.revoked import REASON
 from telemetry.ack import Refused
 from telemetry.topics import parse_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from cloud_ingest.acks import Acknowledger
     from cloud_ingest.rows import RowMaker
@@ -45,6 +45,8 @@ class Intake:
         self._acks = acks
         self._counters = counters
         self._in_hand: dict[Identity, Parcel] = {}
+        self._shed_by: set[tuple[str, str, str]] = set()
+        """Site, gateway and epoch of batches that were shed."""
         self._filer: Writer | None = None
         self._routes: Mapping[DataClass, Writer] = {}
 
@@ -66,6 +68,7 @@ class Intake:
             self._reject(delivery, decoded)
         else:
             self._sort(delivery, decoded)
+        delivery.release()
         await self._acks.flush()
 
     def _is_revoked(self, topic: str) -> bool:
@@ -112,10 +115,10 @@ class Intake:
             self._refuse(delivery, identity, accepted.digest, reason)
             return
         values = sum(len(row.fields) for row in accepted.rows)
-        if not writer.has_room(values):
+        cost = cost_of(values, accepted.size)
+        if not writer.has_room(cost):
             # The gateway keeps the batch and sends it again: shedding loses nothing and bounds our memory.
-            self._counters.add("intake.shed_batches")
-            self._acks.wait(identity, writer.retry_after_s, [delivery])
+            self._shed(identity, writer.retry_after_s, [delivery])
             return
         filed, refusals = letters.for_samples(delivery.topic, batch, accepted.refused, delivery.payload)
         if refusals:
@@ -131,11 +134,13 @@ class Intake:
             topic=delivery.topic,
             identity=identity,
             digest=accepted.digest,
-            batch=batch,
+            # Only what the store may yet refuse is needed again.
+            batch=batch if accepted.rows else None,
             rows=accepted.rows,
             letters=filed,
             refused=refusals,
             values=values,
+            cost=cost,
             deliveries=[delivery],
         )
         self._seen.claim(identity, accepted.digest)
@@ -156,6 +161,7 @@ class Intake:
             digest=digest,
             letters=[Letter(topic=delivery.topic, payload=delivery.payload, reason=reason)],
             refused=[Refused(batch=identity.number, samples=[], reason=reason)] if identity else [],
+            cost=cost_of(0, len(delivery.payload)),
             deliveries=[delivery],
             settles=False,
         )
@@ -165,19 +171,35 @@ class Intake:
         elif len(in_hand.after) < _MOST_CONFLICTS:
             in_hand.after.append(parcel)
         else:
-            self._shed(parcel)
+            self._shed_refusal(parcel)
 
     def _file(self, parcel: Parcel) -> None:
-        if self._filer is not None and self._filer.has_room(0):
+        if self._filer is not None and self._filer.has_room(parcel.cost):
             self._filer.submit(parcel)
         else:
-            self._shed(parcel)
+            self._shed_refusal(parcel)
 
-    def _shed(self, parcel: Parcel) -> None:
-        """Let the gateway send it again; what names no gateway stays with the broker."""
-        self._counters.add("intake.shed_batches")
+    def _shed_refusal(self, parcel: Parcel) -> None:
+        """Let the gateway send it again; what names no gateway is dropped, lest it fill Receive Maximum for ever."""
         if parcel.identity is not None and self._filer is not None:
-            self._acks.wait(parcel.identity, self._filer.retry_after_s, parcel.deliveries)
+            self._shed(parcel.identity, self._filer.retry_after_s, parcel.deliveries)
+            return
+        self._counters.add("intake.dropped_poison")
+        for delivery in parcel.deliveries:
+            delivery.acknowledge()
+
+    def _shed(self, identity: Identity, retry_after_s: float, deliveries: Sequence[Delivery]) -> None:
+        self._counters.add("intake.shed_batches")
+        if len(self._shed_by) < _MOST_SHED:
+            self._shed_by.add((identity.site, identity.gateway, identity.epoch))
+        self._acks.wait(identity, retry_after_s, deliveries)
+
+    def call_back(self) -> None:
+        """Greet whose batches were shed: there is room again, and their time-outs may be minutes away."""
+        shed_by, self._shed_by = self._shed_by, set()
+        for site, gateway, epoch in shed_by:
+            self._acks.greet(site, gateway, epoch)
 
 
 _MOST_CONFLICTS = 4
+_MOST_SHED = 100_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,22 @@ class Delivery(Protocol):
         """Its bytes."""
         ...
 
+    def release(self) -> None:
+        """Let go of the bytes; what is in hand must not keep them in memory."""
+        ...
+
     def acknowledge(self) -> None:
         """Send the PUBACK on the connection it came by; does nothing once that is gone."""
         ...
+
+
+_BYTES_A_VALUE: Final = 32
+"""More plain JSON than a value of an honest batch takes."""
+
+
+def cost_of(values: int, size: int) -> int:
+    """Return how many values a message weighs: a few megabytes without one value must not be free."""
+    return max(values, size // _BYTES_A_VALUE)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -46,6 +59,8 @@ class Parcel:
     letters: list[Letter] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     values: int = 0
+    cost: int = 0
+    """What it counts against `writer.max_values`, see `cost_of`."""
     deliveries: list[Delivery] = field(default_factory=list)
     settles: bool = True
     """False for a conflict: the identity belongs to the batch that came first."""

@@ -7,7 +7,7 @@ import re
 import time
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Final, get_args, get_type_hints
+from typing import TYPE_CHECKING, Final, Protocol, get_args, get_type_hints
 
 from cloud_ingest.series import Row, Series, make_series
 from telemetry.profile import DeviceProfile
@@ -16,7 +16,7 @@ from telemetry.sample import PERSON_CLASSES, Quality, Value
 from telemetry.topics import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from telemetry.batch import Batch, BatchSample, DeviceBlock
     from telemetry.counters import Counters
@@ -33,6 +33,8 @@ _RESERVED: Final = frozenset(
 _TYPES: Final[dict[Kind, type]] = {Kind.FLOAT: float, Kind.BOOL: bool, Kind.STRING: str}
 _CACHE_SIZE: Final = 20_000
 _MAX_TEXT: Final = 1024
+_MOST_POINTS: Final = 256
+_DAY_NS: Final = 86_400 * NS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,20 @@ class TimeWindow:
     """Earlier ones pass only when the gateway itself calls its clock uncertain."""
     future_ns: int = 86_400 * NS
     """How far ahead of the ingest's clock a time may be."""
+    past_ns: int = 1 << 62
+    """How far behind it."""
+
+
+class SeriesGuard(Protocol):
+    """Says whether a series or field that is new to the caller may be written: a reason, or none."""
+
+    def admit(self, *, site: str, gateway: str, series: str, person: bool) -> str | None:
+        """Return why the series must not be written."""
+        ...
+
+    def admit_fields(self, *, site: str, gateway: str, measurement: str, points: Iterable[str]) -> str | None:
+        """Return why the measurement must not get one of these fields."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +80,11 @@ class RowMaker:
         now_ns: Callable[[], int] = time.time_ns,
         counters: Counters | None = None,
         erased: Callable[[str], bool] | None = None,
+        guard: SeriesGuard | None = None,
     ) -> None:
+        self._guard = guard
+        """Asked once a day for each series and field; none: everything is admitted."""
+        self._day = 0
         self._erased = erased
         """Whether a handle was erased: its rows are dropped, neither stored nor refused."""
         self._window = window or TimeWindow()
@@ -79,8 +99,11 @@ class RowMaker:
         """Return the rows of `batch`, and the refused samples: index in the batch → reason."""
         rows: list[Row] = []
         refused: dict[int, str] = {}
-        earliest = self._window.earliest_ns
-        latest = self._now_ns() + self._window.future_ns
+        now_ns = self._now_ns()
+        if now_ns // _DAY_NS != self._day:
+            self._begin_day(now_ns // _DAY_NS)
+        earliest = max(self._window.earliest_ns, now_ns - self._window.past_ns)
+        latest = now_ns + self._window.future_ns
         persons = batch.data_class in PERSON_CLASSES
         simulated = batch.simulated
         good = Quality.GOOD
@@ -114,11 +137,11 @@ class RowMaker:
                         continue
                 if sample.subject is not None and self._is_erased(sample.subject):
                     continue
-                reason = self._why_bad(sample, types, persons=persons, latest=latest)
-                if reason is not None:
-                    refused[index] = reason
+                reason = self._why_bad(sample, types, persons=persons, earliest=earliest, latest=latest)
+                series = reason or self._series_of(batch, plan, sample)
+                if isinstance(series, str):
+                    refused[index] = series
                     continue
-                series = plan.series if sample.subject is None else self._with_subject(plan.series, sample.subject)
                 rows.append(
                     Row(series=series, time_ns=sample.acquired_at_ns, fields=_fields(sample, simulated), sample=index)
                 )
@@ -131,9 +154,17 @@ class RowMaker:
             self._counters.add("erasure.dropped_rows")
         return True
 
-    def _why_bad(self, sample: BatchSample, types: dict[str, type], *, persons: bool, latest: int) -> str | None:
+    def _begin_day(self, day: int) -> None:
+        """Forget what is known by heart: the guard learns each day which series still come."""
+        self._day = day
+        self._plans.clear()
+        self._subjects.clear()
+
+    def _why_bad(
+        self, sample: BatchSample, types: dict[str, type], *, persons: bool, earliest: int, latest: int
+    ) -> str | None:
         """Return why the sample cannot be stored; none if it can. Never quotes a subject or a value."""
-        early = 0 if sample.quality is Quality.CLOCK_UNCERTAIN else self._window.earliest_ns
+        early = 0 if sample.quality is Quality.CLOCK_UNCERTAIN else earliest
         if not sample.values and not sample.bad:
             return "sample holds neither values nor reasons"
         if sample.acquired_at_ns < early:
@@ -154,13 +185,29 @@ class RowMaker:
         )
         plan = self._plans.get(key)
         if plan is None:
+            plan = _make_plan(batch, block)
+            if isinstance(plan, str):
+                return plan
+            refusal = self._refusal(batch, block, plan.series)
+            if refusal is not None:
+                return refusal  # an hour later it may be admitted
             if len(self._plans) >= _CACHE_SIZE:
                 self._plans.clear()
                 self._gateways.clear()
-            plan = self._plans[key] = _make_plan(batch, block)
-            if not isinstance(plan, str):
-                self._note_gateway(plan.series, batch, block)
+            self._plans[key] = plan
+            self._note_gateway(plan.series, batch, block)
         return plan
+
+    def _refusal(self, batch: Batch, block: DeviceBlock, series: Series) -> str | None:
+        """Return why the guard does not admit a device; none if it does."""
+        if self._guard is None or not block.samples:
+            return None
+        site, gateway, points = batch.site, batch.gateway, block.quantities
+        # Also where each row has a subject and the device's own series is never written: the next batch may have none.
+        reason = self._guard.admit(site=site, gateway=gateway, series=series.key, person=False)
+        return reason or self._guard.admit_fields(
+            site=site, gateway=gateway, measurement=series.measurement, points=points
+        )
 
     def _note_gateway(self, series: Series, batch: Batch, block: DeviceBlock) -> None:
         """Notice a series that comes from two gateways: a device that moved, or two devices under one name."""
@@ -180,12 +227,20 @@ class RowMaker:
             batch.gateway,
         )
 
-    def _with_subject(self, series: Series, subject: str) -> Series:
+    def _series_of(self, batch: Batch, plan: _Plan, sample: BatchSample) -> Series | str:
+        """Return the series of a sample, or why it is refused."""
+        series, subject = plan.series, sample.subject
+        if subject is None:
+            return series
         found = self._subjects.get((series.key, subject))
         if found is None:
+            found = make_series(series.measurement, {**dict(series.tags), "subject": subject})
+            if self._guard is not None:
+                reason = self._guard.admit(site=batch.site, gateway=batch.gateway, series=found.key, person=True)
+                if reason is not None:
+                    return reason
             if len(self._subjects) >= _CACHE_SIZE:
                 self._subjects.clear()
-            found = make_series(series.measurement, {**dict(series.tags), "subject": subject})
             self._subjects[series.key, subject] = found
         return found
 
@@ -222,19 +277,33 @@ def _make_plan(batch: Batch, block: DeviceBlock) -> _Plan | str:
     for what, name in (("device", block.device), ("room", block.room)):
         if not NAME.fullmatch(name):
             return f"{what} name {name[:70]!r} is not valid"
+    if len(block.quantities) > _MOST_POINTS:
+        return f"device has more than {_MOST_POINTS} points"
     types: dict[str, type] = {}
     for point, quantity in block.quantities.items():
-        if not _POINT.fullmatch(point) or point in _RESERVED or point.endswith("_bad"):
-            return f"point name {point[:40]!r} is not valid"
-        if quantity not in QUANTITIES:
-            return f"quantity {quantity[:40]!r} of point {point!r} is not known"
-        types[point] = _TYPES[QUANTITIES[quantity].kind]
+        found = _type_of(point, quantity)
+        if isinstance(found, str):
+            return found
+        types[point] = found
     tags = {"site": batch.site, "device": block.device}
     if block.measurement == "gateway":
         tags["gateway"] = batch.gateway
     else:
         tags["room"] = block.room
     return _Plan(series=make_series(block.measurement, tags), types=types, has_text=str in types.values())
+
+
+def _type_of(point: str, quantity: str) -> type | str:
+    """Return the type of a point's field, or why the point is not valid."""
+    if not _POINT.fullmatch(point) or point in _RESERVED or point.endswith("_bad"):
+        return f"point name {point[:40]!r} is not valid"
+    if quantity not in QUANTITIES:
+        return f"quantity {quantity[:40]!r} of point {point!r} is not known"
+    kind = QUANTITIES[quantity].kind
+    if point in QUANTITIES and QUANTITIES[point].kind is not kind:
+        # Whoever is first fixes a field's type: nobody may spoil `temperature` for everybody else.
+        return f"point {point!r} cannot be {kind}: that is the name of a quantity that is {QUANTITIES[point].kind}"
+    return _TYPES[kind]
 
 
 def _fields(sample: BatchSample, simulated: bool) -> dict[str, Value]:

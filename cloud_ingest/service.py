@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,6 +16,8 @@ import msgspec
 from cloud_ingest.acks import Acknowledger
 from cloud_ingest.audit_heads import FILE_NAME as HEADS_NAME
 from cloud_ingest.audit_heads import AuditHeads
+from cloud_ingest.cardinality import FILE_NAME as SERIES_NAME
+from cloud_ingest.cardinality import Guard
 from cloud_ingest.console.child import keep_console
 from cloud_ingest.deadletter import FILE_NAME, DeadLetters
 from cloud_ingest.erasure import topics
@@ -26,6 +29,7 @@ from cloud_ingest.erasure.worker import ErasureWorker
 from cloud_ingest.files import Files
 from cloud_ingest.health import HealthListener, is_health
 from cloud_ingest.intake import Intake
+from cloud_ingest.lock import hold
 from cloud_ingest.mirror import Mirrors
 from cloud_ingest.notify import notify, watchdog_period_s
 from cloud_ingest.revoked import Revoked
@@ -79,6 +83,14 @@ class Service:
         data = self.settings.data
         try:
             data.mkdir(parents=True, exist_ok=True)
+            lock = await hold(data)
+        except OSError as error:
+            raise _unusable(data, error) from error
+        with closing(lock):
+            await self._run_alone(data)
+
+    async def _run_alone(self, data: Path) -> None:
+        try:
             tombstones = Tombstones(data / TOMBSTONES_NAME)
             dead = DeadLetters(
                 data / FILE_NAME,
@@ -88,29 +100,35 @@ class Service:
             )
             heads = AuditHeads(data / HEADS_NAME, counters=self.counters)
             seen = Seen(data / SEEN_NAME, per_gateway=self.settings.accept.remembered_batches)
+            guard = Guard(data / SERIES_NAME, self.settings.series, self.counters)
         except (OSError, sqlite3.Error) as error:
             raise _unusable(data, error) from error
         try:
-            await self._run(dead, seen, tombstones, heads)
+            await self._run(dead, seen, guard, tombstones, heads)
         finally:
             await self._mirrors.close()
             for store in self._stores.values():
                 await store.close()
             await asyncio.to_thread(seen.close)
+            await asyncio.to_thread(guard.close)
             dead.close()
             tombstones.close()
             heads.close()
             write_counters(data, self.counters)
             _log.info("stopped; counters: %s", self.counters.snapshot())
 
-    async def _run(self, dead: DeadLetters, seen: Seen, tombstones: Tombstones, heads: AuditHeads) -> None:
+    async def _run(
+        self, dead: DeadLetters, seen: Seen, guard: Guard, tombstones: Tombstones, heads: AuditHeads
+    ) -> None:
         settings = self.settings
         subscriber = Subscriber(settings.mqtt, self.counters)
         acks = Acknowledger(subscriber, self.counters)
-        window = TimeWindow(future_ns=int(settings.accept.future_s * NS))
-        maker = RowMaker(window=window, counters=self.counters, erased=tombstones)
+        window = TimeWindow(
+            future_ns=int(settings.accept.future_s * NS), past_ns=settings.accept.past_days * 86_400 * NS
+        )
+        maker = RowMaker(window=window, counters=self.counters, erased=tombstones, guard=guard)
         intake = Intake(maker=maker, seen=seen, acks=acks, counters=self.counters, revoked=Revoked(settings.data))
-        files = Files(seen=seen, dead=dead, counters=self.counters)
+        files = Files(seen=seen, dead=dead, counters=self.counters, guard=guard)
 
         by_class = await self._open_stores()
 
@@ -123,6 +141,7 @@ class Service:
                 counters=self.counters,
                 settings=settings.writer,
                 on_settled=intake.settled,
+                on_return=intake.call_back,
                 on_stored=self._mirrors.offer if self._mirrors.each else None,
             )
 

@@ -75,6 +75,8 @@ class MqttSettings(BaseModel):
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
     receive_maximum: Annotated[int, Field(ge=1, le=65535)] = 200
     """Batches the broker may send before the first is acknowledged."""
+    max_packet_bytes: Annotated[int, Field(ge=65_536, le=268_435_460)] = 8 * 1024 * 1024
+    """Longer messages are dropped by an MQTT 5 broker; for 3.1.1 set the broker's own limit."""
 
 
 class StoreSettings(BaseModel):
@@ -107,8 +109,8 @@ class WriterSettings(BaseModel):
     flush_s: Annotated[float, Field(ge=0, le=10)] = 0.1
     flush_values: Positive = 50_000
     max_batches: Positive = 1_000
-    max_values: Positive = 1_000_000
-    """More are shed: their gateways keep them and are told to wait."""
+    max_values: Positive = 250_000
+    """More are shed: their gateways keep them and are told to wait. About 160 bytes of memory each."""
 
 
 class AcceptSettings(BaseModel):
@@ -118,8 +120,31 @@ class AcceptSettings(BaseModel):
 
     future_s: Annotated[float, Field(ge=0)] = 86_400.0
     """How far ahead of our clock an acquisition time may be."""
+    past_days: Annotated[int, Field(ge=1, le=36_500)] = 1000
+    """How old an acquisition time may be, and none before 2020, unless the gateway calls its clock uncertain."""
     remembered_batches: Annotated[int, Field(ge=100)] = 50_000
     """Identities remembered for each gateway."""
+
+
+class SeriesSettings(BaseModel):
+    """How many series and field names may be new; those known always go on. Of people: those with a subject."""
+
+    model_config = _FORBID
+
+    devices_per_hour: Positive = 2_000
+    """New ones of each gateway."""
+    devices_per_day: Positive = 5_000
+    devices_per_site: Positive = 100_000
+    people_per_hour: Positive = 10_000
+    """New ones of each gateway: all pupils have new handles at the start of a school year."""
+    people_per_day: Positive = 20_000
+    people_per_site: Positive = 100_000
+    fields_per_day: Positive = 500
+    """New field names of each gateway."""
+    fields: Positive = 2_000
+    """Field names of all measurements together."""
+    forget_days: Positive = 400
+    """What was not seen for so long is not counted any more."""
 
 
 class ErasureSettings(BaseModel):
@@ -182,6 +207,7 @@ class Settings(BaseSettings):
     deadletter: DeadLetterSettings = DeadLetterSettings()
     writer: WriterSettings = WriterSettings()
     accept: AcceptSettings = AcceptSettings()
+    series: SeriesSettings = SeriesSettings()
     erasure: ErasureSettings = ErasureSettings()
     console: ConsoleSettings = ConsoleSettings()
     log: LogSettings = LogSettings()

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import aiomqtt
@@ -40,26 +39,25 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     at_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerDelivery:
     """A PUBLISH on one connection."""
 
-    client: BrokerClient
-    message: aiomqtt.Message
+    __slots__ = ("_client", "_message_id", "_qos", "payload", "topic")
 
-    @property
-    def topic(self) -> str:
-        """Where it was published."""
-        return self.message.topic.value
+    def __init__(self, client: BrokerClient, message: aiomqtt.Message) -> None:
+        self._client = client
+        self._message_id = message.mid
+        self._qos = message.qos
+        self.topic = message.topic.value
+        self.payload = bytes(message.payload)
 
-    @property
-    def payload(self) -> bytes:
-        """Its bytes."""
-        return self.message.payload
+    def release(self) -> None:
+        """Let go of the bytes."""
+        self.payload = b""
 
     def acknowledge(self) -> None:
         """Send the PUBACK on this connection, if it still stands."""
-        self.client.acknowledge(self.message)
+        self._client.acknowledge(self._message_id, self._qos)
 
 
 class Subscriber:
@@ -150,7 +148,7 @@ class Subscriber:
             elif take := next((take for _, is_it, take in self._listeners if is_it(topic)), None):
                 take(topic, bytes(message.payload))
             else:
-                await intake.accept(BrokerDelivery(client=client, message=message))
+                await intake.accept(BrokerDelivery(client, message))
 
     async def _subscribe_if_allowed(self, client: BrokerClient, topic: str) -> None:
         """Subscribe; a broker whose access rules are older than we are must not keep us from our work."""

@@ -48,6 +48,7 @@ class Writer:
         counters: Counters,
         settings: WriterSettings,
         on_settled: Callable[[Parcel], None],
+        on_return: Callable[[], None] = lambda: None,
         on_stored: Callable[[DataClass, Sequence[Row]], None] | None = None,
     ) -> None:
         self.store = store
@@ -58,16 +59,22 @@ class Writer:
         self._counters = counters
         self._settings = settings
         self._on_settled = on_settled
+        self._on_return = on_return
+        """Called when a store that was away has taken something again."""
         self._on_stored = on_stored
         self._waiting: deque[Parcel] = deque()
-        self._values_waiting = 0
+        self._cost_waiting = 0
         self._live_next = True
         """Where there are both, the next group is of live batches."""
         self._groups: list[list[Parcel]] = []
         """Taken and not yet settled."""
-        self._values_in_groups = 0
+        self._cost_in_groups = 0
         self._free = asyncio.Semaphore(GROUPS_AT_ONCE)
         self._busy_until = 0.0
+        self._patience = False
+        """The store asked for patience or takes long, and has settled nothing since."""
+        self._away = False
+        """It failed, and has settled nothing since."""
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
         self._settled = asyncio.Event()
@@ -75,16 +82,27 @@ class Writer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._placer = (
-            Placer(store, counters, classes=classes, on_wait=self._tell_to_wait, on_progress=self._note_progress)
+            Placer(
+                store,
+                counters,
+                classes=classes,
+                on_wait=self._tell_away,
+                on_slow=self._tell_to_wait,
+                on_progress=self._note_progress,
+            )
             if store is not None
             else None
         )
 
-    def has_room(self, values: int) -> bool:
-        """Tell whether a batch of `values` may be submitted: memory stays bounded however long the store is away."""
+    def has_room(self, cost: int) -> bool:
+        """Tell whether a message of `cost` may be submitted: memory stays bounded however long the store is away.
+
+        While it is away, a group to begin with is enough.
+        """
         in_hand = len(self._waiting) + sum(len(group) for group in self._groups)
-        total = self._values_waiting + self._values_in_groups
-        return in_hand < self._settings.max_batches and (not in_hand or total + values <= self._settings.max_values)
+        total = self._cost_waiting + self._cost_in_groups
+        most = min(self._settings.max_values, self._settings.flush_values) if self._away else self._settings.max_values
+        return in_hand < self._settings.max_batches and (not in_hand or total + cost <= most)
 
     @property
     def retry_after_s(self) -> float:
@@ -94,10 +112,10 @@ class Writer:
     def submit(self, parcel: Parcel) -> None:
         """Take a parcel in hand; ask `has_room` first."""
         self._waiting.append(parcel)
-        self._values_waiting += parcel.values
+        self._cost_waiting += parcel.cost
         self._idle.clear()
         self._arrived.set()
-        if self._values_waiting >= self._settings.flush_values:
+        if self._cost_waiting >= self._settings.flush_values:
             self._full.set()
         elif not _is_live(parcel):
             asyncio.get_running_loop().call_later(_BACKFILL_FLUSH_S, self._full.set)
@@ -108,9 +126,8 @@ class Writer:
 
         Left unacknowledged, the batches for one dead store would use up Receive Maximum, and nothing else came in.
         """
-        left_s = self._busy_until - time.monotonic()
-        if left_s > 0:
-            self._let_wait(parcel, left_s)
+        if self._patience:
+            self._let_wait(parcel, self.retry_after_s)
 
     def _let_wait(self, parcel: Parcel, pause_s: float) -> None:
         if parcel.identity is not None:
@@ -154,20 +171,20 @@ class Writer:
         self._full.clear()
         group: list[Parcel] = []
         left: deque[Parcel] = deque()
-        values = 0
+        cost = 0
         both = len({_is_live(parcel) for parcel in self._waiting}) > 1
         for parcel in self._waiting:
-            if values < self._settings.flush_values and (not both or _is_live(parcel) is self._live_next):
+            if cost < self._settings.flush_values and (not both or _is_live(parcel) is self._live_next):
                 group.append(parcel)
-                values += parcel.values
+                cost += parcel.cost
             else:
                 left.append(parcel)
         self._waiting = left
         self._live_next = not (both and self._live_next)
-        self._values_waiting -= values
-        self._values_in_groups += values
+        self._cost_waiting -= cost
+        self._cost_in_groups += cost
         self._groups.append(group)
-        if both or self._values_waiting >= self._settings.flush_values:
+        if both or self._cost_waiting >= self._settings.flush_values:
             self._full.set()
         return group
 
@@ -175,7 +192,7 @@ class Writer:
         try:
             await self._settle(group)
         finally:
-            self._values_in_groups -= sum(parcel.values for parcel in group)
+            self._cost_in_groups -= sum(parcel.cost for parcel in group)
             self._groups.remove(group)
             self._settled.set()
             self._settled = asyncio.Event()
@@ -199,6 +216,8 @@ class Writer:
         if refused:
             await self._files.commit(self._file_refused(group, rows, refused))
         self._busy_until = 0.0
+        self._patience = False
+        returned, self._away = self._away, False
         for parcel in group:
             if parcel.identity is None:
                 for delivery in parcel.deliveries:
@@ -215,6 +234,10 @@ class Writer:
         self._counters.add("writer.busy_ms", int((time.monotonic() - started) * 1000))
         try:
             await self._acks.flush()
+            if returned:
+                # Apart from the answers: only one that names no batch says "I am here".
+                self._on_return()
+                await self._acks.flush()
         finally:
             # Only now: a copy must not hold up an acknowledgement.
             self._pass_on(group, refused)
@@ -245,9 +268,14 @@ class Writer:
             self._counters.add("writer.refused_rows", len(mine))
         return filed
 
+    async def _tell_away(self, pause_s: float) -> None:
+        self._away = True
+        await self._tell_to_wait(pause_s)
+
     async def _tell_to_wait(self, pause_s: float) -> None:
         self.progress_at = time.monotonic()
         self._busy_until = time.monotonic() + pause_s
+        self._patience = True
         for parcel in (*chain(*self._groups), *self._waiting):
             self._let_wait(parcel, pause_s)
         await self._acks.flush()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from telemetry.sample import Reason
 
 
@@ -62,8 +64,12 @@ class StoreBusy(CampusError):
 
 
 class StoreRejected(CampusError):
-    """The store will never take some of these rows: bisect, dead-letter what is left, go on."""
+    """The store will never take some of these rows: bisect, dead-letter what is left, go on.
 
-    def __init__(self, message: str, *, rows: int | None = None) -> None:
+    `rows` is how many, where the store says so, and `suspects` are the indices of those it may mean.
+    """
+
+    def __init__(self, message: str, *, rows: int | None = None, suspects: Sequence[int] = ()) -> None:
         super().__init__(message)
         self.rows = rows
+        self.suspects = suspects

@@ -121,7 +121,7 @@ class ErasureWorker:
         while True:
             site, erasure = await self._due.get()
             await self._settled()
-            letters = await self._clean(erasure)
+            letters = await self._clean(site, erasure)
             confirmation = Confirmation(
                 request=erasure.request,
                 worker=self._name,
@@ -151,14 +151,15 @@ class ErasureWorker:
                 return
             await asyncio.sleep(_RETRY_S)
 
-    async def _clean(self, erasure: Erasure) -> int:
+    async def _clean(self, site: str, erasure: Erasure) -> int:
         who = Erased([erasure])
         while True:
             try:
+                await self._files.forget_people(site)
                 return await self._files.with_letters(lambda dead: dead.rewrite(lambda payload: without(payload, who)))
             except (sqlite3.Error, OSError) as error:
                 self._counters.add("files.failed_commits")
-                _log.error("dead letters cannot be cleaned (%s): free disk space; trying again", error)
+                _log.error("own files cannot be cleaned (%s): free disk space; trying again", error)
                 await asyncio.sleep(_RETRY_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from cloud_ingest.stores.base import Capabilities, Outcome, Record, Selection
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from cloud_ingest.series import Row
 
 _POLICY: Final = "autogen"
+_DROPPED: Final = re.compile(r"dropped=(\d+)$")
+_CONFLICT: Final = re.compile(r'input field "(.+)" on measurement "(.+)" is type (\w+), already exists')
+_TYPES: Final = {"float": float, "boolean": bool, "string": str}
 
 
 class Influx1Store:
@@ -74,6 +78,8 @@ class Influx1Store:
                     raise StoreBusy(f"{self.name} cannot be prepared: {error}", retry_after_s=30.0) from error
                 raise StoreBusy(f"{self.name} had lost its database", retry_after_s=0.1) from busy
             raise
+        except StoreRejected as error:
+            raise _explained(error, rows) from error
         return Outcome()
 
     async def query(self, selection: Selection) -> list[Record]:
@@ -132,3 +138,21 @@ class Influx1Store:
     async def _count(self, condition: str) -> int:
         result = await self._http.influxql(f"SHOW SERIES {condition}", self._params)
         return sum(len(series["values"]) for series in result.get("series", ()))
+
+
+def _explained(error: StoreRejected, rows: Sequence[Row]) -> StoreRejected:
+    """Return the error with what the server's own report says: how many rows it means, and which it may be.
+
+    With rows in several shards it tells of one shard only, so what it does not name is not thereby stored.
+    """
+    text = str(error)
+    dropped, conflict = _DROPPED.search(text), _CONFLICT.search(text)
+    suspects: list[int] = []
+    if conflict is not None:
+        field, measurement, kind = conflict.groups()
+        suspects = [
+            index
+            for index, row in enumerate(rows)
+            if row.series.measurement == measurement and type(row.fields.get(field)) is _TYPES.get(kind)
+        ]
+    return StoreRejected(text, rows=int(dropped[1]) if dropped else None, suspects=suspects)

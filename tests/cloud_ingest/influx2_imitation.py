@@ -5,6 +5,7 @@ Anything the documentation does not allow is noted in `violations`, which every 
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 from dataclasses import dataclass, field
@@ -36,6 +37,12 @@ class Influx2:
     """Lists system buckets beside what was asked for, as some 2.0 did, and has no mappings by name."""
     down: bool = False
     """Answers 503 to everything, as while it starts."""
+    slow_s: float = 0.0
+    """How long it thinks before each write."""
+    hanging: bool = False
+    """Takes requests to write and answers nothing."""
+    first_times: list[int] = field(default_factory=list)
+    """The time of the first point of each body it wrote, in the order of arrival."""
     points: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
     mappings: list[dict[str, Any]] = field(default_factory=list)
@@ -90,7 +97,11 @@ class Influx2:
     async def write(self, request: web.Request) -> web.Response:
         self.writes += 1
         if self.down:
+            await request.read()
             return fail(503, "unavailable", "starting", **{"Retry-After": "0.5"})
+        while self.hanging:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(self.slow_s)
         org = "0" * 16 if self.org_by_id else ORG
         return self._need(request, org=org, bucket=None, precision="ns") or await self._write(request)
 
@@ -117,6 +128,7 @@ class Influx2:
         if len(body) > self.largest_body:
             return fail(413, "request too large", "unable to read data: points batch is too large")
         points = [self._parse(line) for line in body.decode().split("\n")]
+        self.first_times.append(points[0][1])
         bad = [index for index, (_, _, fields) in enumerate(points) if not self._types_fit(fields)]
         old_v3 = (self.version or "").startswith(("3", "v3"))
         if bad and not old_v3:

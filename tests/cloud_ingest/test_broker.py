@@ -142,7 +142,7 @@ async def test_messages_wait_for_our_acknowledgement(mosquitto: Server) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await anext(client.messages)
-        client.acknowledge(first[0])
+        client.acknowledge(first[0].mid, first[0].qos)
         (fourth,) = await take(client, 1)
         assert fourth.payload == b"3"
         await client.__aexit__(None, None, None)
@@ -153,7 +153,7 @@ async def test_messages_wait_for_our_acknowledgement(mosquitto: Server) -> None:
             await sender.publish("t", str(number), qos=1)
         await take(again, 3)
         for message in first:
-            client.acknowledge(message)
+            client.acknowledge(message.mid, message.qos)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await anext(again.messages)

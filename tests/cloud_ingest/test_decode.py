@@ -66,7 +66,7 @@ def test_bad_points_quality_and_simulation_are_fields() -> None:
     assert plain.fields["simulated"] is True
 
 
-def test_person_data_carry_the_handle_as_a_tag() -> None:
+def test_pain_20_person_data_carry_the_handle_and_no_other_name_as_a_tag() -> None:
     (row,) = accepted(attendance()).rows
     assert dict(row.series.tags) == {"site": SITE, "room": "r101", "device": "r101-door", "subject": HANDLE}
     assert row.fields == {"presence": True}

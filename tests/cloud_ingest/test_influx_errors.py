@@ -107,7 +107,7 @@ async def test_a_busy_store_is_waited_for_and_nothing_is_lost(influx2, store2) -
     assert len(influx2.points) == 1
 
 
-async def test_too_large_bodies_are_halved(influx2, store2) -> None:
+async def test_pain_08_too_large_bodies_are_halved(influx2, store2) -> None:
     influx2.largest_body = 1000
     rows = [air(n, co2=float(n)) for n in range(100)]
     rows[50] = air(50, state="x" * 1024)
@@ -231,7 +231,7 @@ async def test_a_server_that_is_away_is_busy(scheme: str) -> None:
 # A real InfluxDB 1
 
 
-async def test_influx1_partial_writes_lose_nothing(influxd: Server) -> None:
+async def test_pain_08_influx1_partial_writes_lose_nothing(influxd: Server) -> None:
     store = open_store(f"influx1://{influxd.authority}/campus")
     await store.prepare()
     await store.write([air(0, co2=1.0)])
@@ -240,6 +240,34 @@ async def test_influx1_partial_writes_lose_nothing(influxd: Server) -> None:
     assert list(await place(store, [air(1), air(2, co2=True), air(3)])) == [1]
     rows = await store.query(Selection(measurement="environment"))
     assert [row["time_ns"] - T0 for row in rows] == [0, 1, 3]
+    await store.close()
+
+
+async def test_pain_08_the_servers_own_report_finds_bad_rows_in_a_few_writes(influxd: Server) -> None:
+    """Two devices with a type of their own among hundreds, one of them in two shards: each row is judged alone."""
+    week = 7 * 86_400 * 10**9
+    store = open_store(f"influx1://{influxd.authority}/campus")
+    await store.prepare()
+    await store.write([air(0, co2=1.0, noise=1.0), air(week, co2=1.0, noise=1.0)])
+    rows = [air(n, co2=float(n)) for n in range(1, 400)]
+    bad = set()
+    for index in (*range(100, 180), 300):
+        rows[index] = air(index + 1 + (week if index % 2 else 0), co2=True)
+        bad.add(index)
+    rows[7] = air(8, noise="loud", co2=7.0)
+    counters = Counters()
+
+    async def on_wait(seconds: float) -> None:
+        pytest.fail(f"waits {seconds} s")
+
+    placer = Placer(store, counters, classes=[DataClass.OPEN], on_wait=on_wait)
+    refused = await placer.place(rows)
+    assert set(refused) == bad | {7}
+    assert 'input field "noise"' in refused[7]
+    assert counters.get("writer.bisections") <= 20, "halving alone needs over a hundred"
+    found = await store.query(Selection(measurement="environment"))
+    assert len(found) == 2 + len(rows) - len(refused)
+    assert all(type(row.get("co2", 1.0)) is float for row in found)
     await store.close()
 
 

@@ -147,7 +147,7 @@ async def test_a_conflict_never_frees_a_batch_that_is_not_safe_yet(
         assert len(influx2.points) == 1
 
 
-async def test_one_bad_sample_is_refused_and_the_rest_stored(
+async def test_pain_08_one_bad_sample_is_refused_and_the_rest_stored(
     mosquitto: Server, make_ingest: MakeIngest, url: str
 ) -> None:
     ingest = await make_ingest(mosquitto, url)
@@ -165,7 +165,7 @@ async def test_one_bad_sample_is_refused_and_the_rest_stored(
     assert letters_of(ingest) == [("point 'co2' must be float, not bool", 1)]
 
 
-async def test_a_row_the_store_refuses_is_found_by_halving(
+async def test_pain_08_a_row_the_store_refuses_is_found_by_halving(
     mosquitto: Server, make_ingest: MakeIngest, influx2: Influx2
 ) -> None:
     ingest = await make_ingest(mosquitto, influx2.url)
@@ -193,7 +193,7 @@ def bomb() -> bytes:
     )
 
 
-async def test_poison_is_filed_refused_by_name_and_stops_nobody(
+async def test_pain_07_poison_is_filed_refused_by_name_and_stops_nobody(
     mosquitto: Server, make_ingest: MakeIngest, url: str
 ) -> None:
     ingest = await make_ingest(mosquitto, url)
@@ -272,7 +272,7 @@ async def test_gateways_that_are_online_are_greeted(mosquitto: Server, make_inge
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_with_a_dead_store_memory_is_bounded_and_nothing_is_lost(
+async def test_pain_09_with_a_dead_store_memory_is_bounded_and_nothing_is_lost(
     mosquitto: Server, make_ingest: MakeIngest, influx2: Influx2, protocol: str
 ) -> None:
     influx2.answers += [fail(503, "unavailable", "x", **{"Retry-After": "1"})]
@@ -323,22 +323,6 @@ async def test_person_data_without_a_fitting_store_are_refused(
     assert await ingest.stop() == 0
     assert counters_of(ingest)["intake.unrouted.personal"] == 1
     assert len(influx2.points) == 1
-
-
-async def test_workers_share_a_group(make_mosquitto: MakeServer, make_ingest: MakeIngest, url: str) -> None:
-    broker = make_mosquitto()
-    workers = [
-        await make_ingest(broker, url, CAMPUS_INGEST_MQTT__SHARE_GROUP="w", CAMPUS_INGEST_MQTT__CLIENT_ID=f"w-{n}")
-        for n in range(2)
-    ]
-    async with connected_gateway(broker) as gateway:
-        await gateway.send(*(batch(number) for number in range(1, 31)))
-        for number in range(1, 31):
-            await gateway.stored(number)
-    assert [await worker.stop() for worker in workers] == [0, 0]
-    assert await numbers_of(url) == list(range(1, 31))
-    assert all(counters_of(worker)["intake.messages"] > 0 for worker in workers)
-    assert sum(counters_of(worker)["intake.messages"] for worker in workers) == 30
 
 
 async def test_stop_writes_what_is_in_hand(mosquitto: Server, make_ingest: MakeIngest, url: str) -> None:

@@ -142,7 +142,7 @@ async def test_a_type_conflict_refuses_just_those_rows(store: Store) -> None:
     assert len(await rows_of(store)) == 198
 
 
-async def test_a_subject_is_erased(store: Store) -> None:
+async def test_pain_20_a_subject_is_erased(store: Store) -> None:
     def visit(n: int, subject: str) -> Row:
         tags = {"site": "s", "room": "r1", "device": f"door{n % 2}", "subject": subject}
         return Row(series=make_series("attendance", tags), time_ns=T0 + n, fields={"presence": True})

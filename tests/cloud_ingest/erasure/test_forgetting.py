@@ -62,7 +62,7 @@ async def everything(url: str) -> list[dict[str, object]]:
 
 @settings(max_examples=15)
 @given(st.lists(st.sampled_from([HIM, *(f"{n:032x}" for n in range(60))]), min_size=1, max_size=400), st.data())
-async def test_sqlite_forgets_him_and_nobody_else(people: list[str], data: st.DataObject) -> None:
+async def test_pain_20_sqlite_forgets_him_and_nobody_else(people: list[str], data: st.DataObject) -> None:
     """Written in any order and any groups, so that pages are split in many ways."""
     with tempfile.TemporaryDirectory() as name:
         url = f"sqlite://{name}/s.sqlite"
@@ -118,7 +118,7 @@ async def test_a_store_that_is_not_there_and_one_that_never_gets_people(tmp_path
     assert state.verified_at_ns is not None
 
 
-async def test_influxdb_2_by_its_delete(influx2: Influx2) -> None:
+async def test_pain_20_influxdb_2_forgets_by_its_delete(influx2: Influx2) -> None:
     await write(influx2.url, [tap(n, (HIM, HER)[n % 2]) for n in range(8)])
     state = await empty(influx2.url, him, (), None)
     assert state.found_rows == {"attendance": 4}
@@ -127,7 +127,9 @@ async def test_influxdb_2_by_its_delete(influx2: Influx2) -> None:
 
 
 @pytest.mark.server("influxd")
-async def test_influxdb_1_forgets_after_its_compaction_and_a_new_list_of_series(make_influxd: MakeServer) -> None:
+async def test_pain_20_influxdb_1_forgets_after_its_compaction_and_a_new_list_of_series(
+    make_influxd: MakeServer,
+) -> None:
     server = make_influxd()
     server.stop()
     server.environment = {

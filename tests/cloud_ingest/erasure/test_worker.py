@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud_ingest.cardinality import Guard
 from cloud_ingest.deadletter import DeadLetters, Letter
 from cloud_ingest.decode import Accepted, decode
 from cloud_ingest.erasure import topics
@@ -22,6 +23,7 @@ from cloud_ingest.erasure.worker import Confirmation, ErasureWorker
 from cloud_ingest.files import Files
 from cloud_ingest.rows import RowMaker
 from cloud_ingest.seen import Seen
+from cloud_ingest.settings import SeriesSettings
 from telemetry.counters import Counters
 from telemetry.erasure import CLOUD, Erasure, Order, encode_order, keyed_hash
 from telemetry.sample import DataClass
@@ -64,6 +66,7 @@ class Rig:
         self.tombstones = Tombstones(folder / "tombstones.sqlite")
         self.dead = DeadLetters(folder / "dead.sqlite", max_bytes=10**7, counters=self.counters)
         self.seen = Seen(folder / "seen.sqlite", per_gateway=100)
+        self.guard = Guard(folder / "series.sqlite", SeriesSettings(), self.counters)
         self.in_hand = asyncio.Event()
         self.in_hand.set()
         (folder / "cloud.pub").write_text(public_line(PublicKey(raw=KEY.public_key().public_bytes_raw())))
@@ -71,12 +74,12 @@ class Rig:
             name="ingest-1",
             tombstones=self.tombstones,
             public_key=folder / "cloud.pub",
-            files=Files(seen=self.seen, dead=self.dead, counters=self.counters),
+            files=Files(seen=self.seen, dead=self.dead, counters=self.counters, guard=self.guard),
             settled=self.in_hand.wait,
             publisher=self,
             counters=self.counters,
         )
-        self.maker = RowMaker(erased=self.tombstones, counters=self.counters)
+        self.maker = RowMaker(erased=self.tombstones, counters=self.counters, guard=self.guard)
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         assert retain
@@ -103,6 +106,7 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     await asyncio.gather(running, return_exceptions=True)
     rig.tombstones.close()
     rig.seen.close()
+    rig.guard.close()
     rig.dead.close()
 
 
@@ -145,6 +149,14 @@ HOSTILE = {
     "deep": b"[" * 5000,
     "long": b"y" * 2_000_000,
 }
+
+
+async def test_pain_20_the_guard_forgets_that_he_ever_came(rig: Rig) -> None:
+    assert rig.rows(both()) == [HIM, HER, HIM]
+    rig.worker.take(TOPIC, order())
+    await until(lambda: rig.published)
+    assert rig.guard._db.execute("SELECT kind, count(*) FROM known GROUP BY kind").fetchall() == [(0, 1), (2, 1)]
+    assert rig.rows(both(2)) == [HER]
 
 
 @pytest.mark.parametrize("payload", HOSTILE.values(), ids=HOSTILE)
