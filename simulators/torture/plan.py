@@ -36,8 +36,8 @@ _SECOND_LATER_S: Final = 0.8
 _GAP_S: Final = (0.3, 1.0)
 _FROZEN_AGENT_S: Final = (0.3, 1.5)
 """Not longer: a card that is read late is stored late, and more than 2 s would be altered by the ledger's rule."""
-_FROZEN_WORKERS_S: Final = (0.3, 1.2)
-"""A picture bears the time when it was read; one that waited in the socket is older, and the ledger allows 1.5 s."""
+_FROZEN_WORKERS_S: Final = (0.3, 2.5)
+"""A snapshot that waited in the socket bears the middle of that time, and the ledger allows 1.5 s."""
 _RATES: Final = (0.01, 0.3)
 EPOCH: Final = "1970"
 _WRONG_BY_S: Final = (-7200.0, -60.0, -1.0, 1.0, 60.0, 7200.0)

@@ -85,8 +85,18 @@ class Watch:
 
 
 @asynccontextmanager
-async def watching(camera: HeldDevice, folder: Path, *, password: str = PASSWORD, silent_s: float = 5.0, **options):
+async def watching(
+    camera: HeldDevice,
+    folder: Path,
+    *,
+    password: str = PASSWORD,
+    silent_s: float = 5.0,
+    deadline_s: float = 0.6,
+    **options,
+):
     """Yield a Watch; the camera is polled until the block ends."""
+    profile = copy.copy(PROFILE)
+    object.__setattr__(profile, "deadline_s", deadline_s)
     watch = Watch(camera)
     file = folder / "password"
     file.write_text(password + "\n")
@@ -99,7 +109,7 @@ async def watching(camera: HeldDevice, folder: Path, *, password: str = PASSWORD
         username=camera.spec.username,
         password_file=file if camera.spec.username else None,
     )
-    described = context("r101-camera", PROFILE, watch.counters, **{"stalled_s": 0.8, "method": "faces", **options})
+    described = context("r101-camera", profile, watch.counters, **{"stalled_s": 0.8, "method": "faces", **options})
 
     def create():
         watch.drivers.append(CameraPeopleDriver(described, link, silent_s=silent_s))

@@ -1,5 +1,6 @@
 """MJPEG and snapshots from servers that misbehave: each ends in one of our errors, in time."""
 
+import dataclasses
 import socket
 import threading
 import time
@@ -80,6 +81,14 @@ def test_pictures_come_out_as_they_were_put_in():
         shots = pictures(SnapshotSource(assignment), 2)
         assert [shot.data for shot in shots] == [JPEG, JPEG]
     assert repr(shots) == "[Shot(…), Shot(…)]"
+
+
+def test_a_slow_snapshot_was_taken_between_asking_and_having():
+    with camera([PICTURE[:40], 1.2, PICTURE[40:]]) as assignment:
+        source = SnapshotSource(dataclasses.replace(assignment, stalled_s=5.0))
+        asked_ns = time.monotonic_ns()
+        (shot,) = pictures(source, 1)
+    assert 0.5 < (shot.received_ns - asked_ns) / 1e9 < (time.monotonic_ns() - asked_ns) / 1e9 - 0.5
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,19 @@ async def test_pain_18_a_worker_that_hangs_is_ended_while_others_are_read_on_tim
     assert heart.slowest_s < 1
 
 
+async def test_a_worker_that_stood_still_tells_no_picture_of_before(campus_device, tmp_path):
+    # Frozen, or starved of the processor: what lies in the socket then is seconds old, and nothing in it says so.
+    camera = campus_device("camera", capture="mjpeg", scene_s=1.0)
+    async with watching(camera, tmp_path, deadline_s=5.0, stalled_s=5.0) as watch:
+        for _ in range(3):
+            await watch.next_value()
+            os.kill(watch.pid, signal.SIGSTOP)
+            await asyncio.sleep(2.5)
+            os.kill(watch.pid, signal.SIGCONT)
+            await watch.next_value()
+        assert watch.wrong() == []
+
+
 async def test_stopping_is_quick_whatever_the_worker_does(campus_device, tmp_path):
     camera = campus_device("camera", capture="rtsp")
     async with watching(camera, tmp_path) as watch:
