@@ -22,6 +22,8 @@ from cloud_ingest.addresses import parse_broker, read_secret
 from telemetry.errors import AuthError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from paho.mqtt.client import Client as PahoClient
     from paho.mqtt.client import DisconnectFlags
 
@@ -99,6 +101,15 @@ class BrokerClient(aiomqtt.Client):
         """Send the PUBACK; does nothing on a connection that is gone."""
         if not self._disconnected.done() and self._client.socket() is not None:
             self._client.ack(message.mid, message.qos)
+
+    def waiting(self) -> Iterator[aiomqtt.Message]:
+        """Yield what has come besides, without giving way to the loop.
+
+        aiomqtt hands out a message in three turns of the loop, while each turn reads at least one: a flood of births,
+        which Receive Maximum does not hold back, would fill the queue however fast each is dealt with.
+        """
+        while not self._queue.empty():
+            yield self._queue.get_nowait()
 
     def abandon(self) -> None:
         """Close a connection that never came to life: aiomqtt leaves its socket and task behind."""

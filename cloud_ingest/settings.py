@@ -106,7 +106,7 @@ class WriterSettings(BaseModel):
 
     flush_s: Annotated[float, Field(ge=0, le=10)] = 0.1
     flush_values: Positive = 50_000
-    max_batches: Positive = 1_000
+    max_batches: Positive = 5_000
     max_values: Positive = 1_000_000
     """More are shed: their gateways keep them and are told to wait."""
 
