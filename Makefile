@@ -16,11 +16,11 @@ DEMO_ARGS ?=
 TORTURE_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help setup demo torture test test-long lint format bench lock schema servers clean
+.PHONY: help setup demo torture test test-long lint format bench bench-compare bench-baseline lock schema servers clean
 
 help:  ## Show this text
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r target text; do \
-		printf '  make %-10s %s\n' "$$target" "$$text"; done
+		printf '  make %-14s %s\n' "$$target" "$$text"; done
 
 setup: .venv/.project  ## Make .venv from the lock; quick when nothing changed
 	@:
@@ -71,6 +71,12 @@ format: setup  ## Let ruff mend what it can
 
 bench: setup  ## Measure; writes benchmarks/results.json (BENCH_ARGS='--only NAME')
 	$(BIN)/python -m benchmarks $(or $(BENCH_ARGS),--document docs/benchmarks.md)
+
+bench-compare: setup  ## Measure and say what got slower than the baseline (BENCH_ARGS='--only NAME', '--from FILE')
+	$(BIN)/python -m benchmarks compare $(BENCH_ARGS)
+
+bench-baseline: setup  ## Make the last whole `make bench` the baseline
+	$(BIN)/python -m benchmarks baseline $(BENCH_ARGS)
 
 schema: setup  ## Write docs/schema/*.json from the types
 	$(BIN)/python -m tools.schema

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
+from benchmarks._mqtt import PUBLISH, connect_packet, next_packet, subscribe_packet
 from telemetry.ack import decode_ack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_CONNECT: Final = 0x10
-_PUBLISH: Final = 0x30
-_PUBLISH_QOS1: Final = 0x32
-_SUBSCRIBE: Final = 0x82
 _DEADLINE_S: Final = 60.0
-
-
-def _text(value: str) -> bytes:
-    return struct.pack(">H", len(value.encode())) + value.encode()
-
-
-def _packet(head: int, body: bytes) -> bytes:
-    length, digits = len(body), bytearray()
-    while True:
-        length, digit = divmod(length, 128)
-        digits.append(digit | (0x80 if length else 0))
-        if not length:
-            return bytes((head, *digits)) + body
-
-
-def publish_packet(topic: str, number: int, payload: bytes) -> bytes:
-    """Return a PUBLISH of QoS 1."""
-    return _packet(_PUBLISH_QOS1, _text(topic) + struct.pack(">H", number % 65535 + 1) + payload)
 
 
 class Load:
@@ -42,8 +20,7 @@ class Load:
     def __init__(self, host: str, port: int, acks: str) -> None:
         self._socket = socket.create_connection((host, port), timeout=_DEADLINE_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.sendall(_packet(_CONNECT, _text("MQTT") + b"\x04\x02\x00\x00" + _text("load")))
-        self._socket.sendall(_packet(_SUBSCRIBE, b"\x00\x01" + _text(acks) + b"\x00"))
+        self._socket.sendall(connect_packet("load") + subscribe_packet(acks, qos=0))
         self._received = b""
 
     def send(self, gateways: Mapping[str, Sequence[bytes]], *, in_flight: int) -> None:
@@ -79,22 +56,11 @@ class Load:
             raise RuntimeError("the broker hung up")
         self._received += data
         while True:
-            end, start = self._next_packet()
+            end, start = next_packet(self._received)
             if end == 0:
                 return
             packet, self._received = self._received[:end], self._received[end:]
-            if packet[0] & 0xF0 == _PUBLISH:
+            if packet[0] & 0xF0 == PUBLISH:
                 size = int.from_bytes(packet[start : start + 2], "big")
                 topic = packet[start + 2 : start + 2 + size].decode()
                 yield topic.split("/")[3], packet[start + 2 + size :]
-
-    def _next_packet(self) -> tuple[int, int]:
-        """Return (end, start of the body) of the first whole packet; (0, 0) if there is none."""
-        length = shift = 0
-        for at in range(1, min(5, len(self._received))):
-            length |= (self._received[at] & 0x7F) << shift
-            shift += 7
-            if not self._received[at] & 0x80:
-                end = at + 1 + length
-                return (end, at + 1) if end <= len(self._received) else (0, 0)
-        return 0, 0

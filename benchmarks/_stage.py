@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 PROGRAMS: Final = Path(sys.executable).parent
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -53,11 +53,19 @@ def listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def process(command: Sequence[str], log: Path, *, core: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` on `core` alone (or anywhere) until the block ends."""
+def process(
+    command: Sequence[str], log: Path, *, core: int | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` on `core` alone (or anywhere) until the block ends; `environment` is added to ours."""
     pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
     with log.open("ab") as output:
-        running = subprocess.Popen(command, stdout=output, stderr=output, preexec_fn=pin)  # noqa: PLW1509 - no threads here
+        running = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(environment or {})},
+            preexec_fn=pin,  # noqa: PLW1509 - no threads here
+        )
     try:
         yield running
     finally:
@@ -77,7 +85,7 @@ def mosquitto(folder: Path, *, core: int | None = None) -> Iterator[str]:
     user = "user root\n" if os.geteuid() == 0 else ""
     config.write_text(
         f"listener {port} ::1\nallow_anonymous true\npersistence false\n{user}"
-        "max_queued_messages 10000\nmax_inflight_messages 0\nset_tcp_nodelay true\n"
+        "max_queued_messages 100000\nmax_inflight_messages 200\nset_tcp_nodelay true\n"
     )
     with process([server("mosquitto"), "-c", str(config)], folder / "mosquitto.log", core=core):
         wait_until(lambda: listens(port), "mosquitto listens")
@@ -99,6 +107,25 @@ def influxd(folder: Path, *, core: int | None = None) -> Iterator[str]:
     with process([server("influxd"), "-config", str(config)], folder / "influxd.log", core=core):
         wait_until(lambda: listens(port), "influxd listens")
         yield f"[::1]:{port}"
+
+
+@contextlib.contextmanager
+def ingest(
+    folder: Path, *, mqtt: str, store: str, name: str = "ingest", group: str = "", core: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `cloud-ingest run`, one of the workers of `group`, with its data in `folder`/`name`; yield it when ready."""
+    command = [str(PROGRAMS / "cloud-ingest"), "run", "--mqtt", mqtt, "--store", store, "--data", str(folder / name)]
+    environment = {"CAMPUS_INGEST_MQTT__CLIENT_ID": name, "CAMPUS_INGEST_MQTT__SHARE_GROUP": group}
+    log = folder / f"{name}.log"
+    with process(command, log, core=core, environment=environment) as running:
+        wait_until(lambda: b"service: ready" in log.read_bytes(), f"{name} is ready")
+        yield running
+
+
+def counters(folder: Path, name: str = "ingest") -> dict[str, int]:
+    """Return the counters of an ingest; it writes them each 10 s and when it stops."""
+    found: dict[str, int] = json.loads((folder / name / "counters.json").read_text())["counters"]
+    return found
 
 
 @contextlib.contextmanager
@@ -141,19 +168,20 @@ def written_bytes(pid: int) -> int:
     return int(lines["write_bytes"]) - int(lines["cancelled_write_bytes"])
 
 
-def no_more_than(name: str, figure: float, unit: str, budget: float) -> dict[str, Any]:
-    """Return the row of a figure that has to stay below a budget."""
+def no_more_than(name: str, figure: float, unit: str, budget: float, **more: Any) -> dict[str, Any]:
+    """Return the row of a figure that has to stay below a budget; `more` are optional keys."""
     return {
         "name": name,
         "figure": round(figure, 3),
         "unit": unit,
         "limit": budget,
         "ratio": round(budget / max(figure, budget / 1000), 2),
+        **more,
     }
 
 
-def at_least(name: str, figure: float, unit: str, limit: float, share: float = 1.0) -> dict[str, Any]:
-    """Return the row of a figure that has to reach `share` of a limit."""
+def at_least(name: str, figure: float, unit: str, limit: float, share: float = 1.0, **more: Any) -> dict[str, Any]:
+    """Return the row of a figure that has to reach `share` of a limit; `more` are optional keys."""
     return {
         "name": name,
         "figure": round(figure),
@@ -161,4 +189,10 @@ def at_least(name: str, figure: float, unit: str, limit: float, share: float = 1
         "limit": round(limit),
         "ratio": round(figure / limit, 3),
         "at_least": share,
+        **more,
     }
+
+
+def told(name: str, figure: float, unit: str, **more: Any) -> dict[str, Any]:
+    """Return the row of a figure that is held against nothing; `more` are optional keys."""
+    return {"name": name, "figure": round(figure, 3), "unit": unit, "limit": None, "ratio": None, **more}

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 RADIO: Final = DeviceSpec(kind="ble-bands", name="gym", bands=45, gatt_bands=3)
 MINUTES: Final = 5.0
+REPEATS: Final = 1
+"""It measures for minutes: once is enough."""
 WARM_S: Final = 10.0
 ARRIVAL_S: Final = 5.0
 SITE: Final = "bench"

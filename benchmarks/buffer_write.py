@@ -127,7 +127,7 @@ def run() -> list[dict[str, Any]]:
     p95_ms = statistics.quantiles(latencies, n=20)[-1] * 1000
     return [
         {
-            "name": f"values made durable while spilling, {groups} fdatasyncs",
+            "name": "values made durable while spilling",
             "figure": values / took,
             "unit": "values/s",
             "limit": NEEDED_VALUES_S,

@@ -23,6 +23,8 @@ from cloud_ingest.addresses import parse_broker, read_secret
 from telemetry.errors import AuthError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from paho.mqtt.client import Client as PahoClient
     from paho.mqtt.client import DisconnectFlags
 
@@ -157,6 +159,15 @@ class BrokerClient(aiomqtt.Client):
         if isinstance(sock, socket.socket):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def waiting(self) -> Iterator[aiomqtt.Message]:
+        """Yield what has come besides, without giving way to the loop.
+
+        aiomqtt hands out a message in three turns of the loop, while each turn reads at least one: a flood of births,
+        which Receive Maximum does not hold back, would fill the queue however fast each is dealt with.
+        """
+        while not self._queue.empty():
+            yield self._queue.get_nowait()
 
     def abandon(self) -> None:
         """Close a connection that never came to life: aiomqtt leaves its socket and task behind."""

@@ -3,6 +3,8 @@ r"""InfluxDB line protocol: rows → bytes. In strings `"` and `\` are escaped; 
 from __future__ import annotations
 
 import math
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 _STRING: Final = str.maketrans({'"': r"\"", "\\": r"\\"})
 _MOST_FIELDS: Final = 1024
 _MOST_VALUES: Final = 1 << 14
+_json: Final = msgspec.json.Encoder()
+_EQUALS: Final = bytes.maketrans(b":", b"=")
+_IS_PLAIN: Final = attrgetter("plain")
 
 
 class _Texts(dict[float, str]):
@@ -60,18 +65,40 @@ class LineEncoder:
 
     def encode(self, rows: Sequence[Row]) -> bytes:
         """Return one line a row, joined by newlines. Raises ValueError for what cannot be written."""
+        lines: list[str] = []
+        for plain, run in groupby(rows, _IS_PLAIN):
+            alike = list(run)
+            lines += (_plain_lines(alike) if plain else None) or self._lines(alike)
+        return "\n".join(lines).encode()
+
+    def _lines(self, rows: Sequence[Row]) -> list[str]:
         fields = self._fields
         lines: list[str] = []
-        # Many integers are made text several times faster in one go than one by one.
-        times = msgspec.json.encode([row.time_ns for row in rows]).decode()[1:-1].split(",")
-        for row, time in zip(rows, times, strict=True):
+        for row, time in zip(rows, _times(rows), strict=True):
             # Only floats share a dictionary: True and 1.0 are one key but two values.
             texts = [
                 fields[name][value] if value.__class__ is float else f"{field_key(name)}={_other(value)}"
                 for name, value in row.fields.items()
             ]
             lines.append(f"{row.series.key} {','.join(texts)} {time}")
-        return "\n".join(lines).encode()
+        return lines
+
+
+def _plain_lines(rows: Sequence[Row]) -> list[str] | None:
+    """Return the lines of plain rows, or none if one is not what it says.
+
+    The JSON of all fields differs from line protocol in its punctuation only, and is made in one go.
+    """
+    fields = _json.encode([row.fields for row in rows])
+    if b":null" in fields:  # what JSON has for a number that is none
+        return None
+    texts = fields.translate(_EQUALS, b'"[{]').decode()[:-1].split("},")
+    return [f"{row.series.key} {text} {time}" for row, text, time in zip(rows, texts, _times(rows), strict=True)]
+
+
+def _times(rows: Sequence[Row]) -> list[str]:
+    """Return the rows' times as text: many integers are made text several times faster in one go than one by one."""
+    return _json.encode([row.time_ns for row in rows]).decode()[1:-1].split(",")
 
 
 def _other(value: Value) -> str:

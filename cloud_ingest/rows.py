@@ -133,7 +133,8 @@ class RowMaker:
                         and not plan.has_text
                     ):
                         fields = {**values, "simulated": True} if simulated else values
-                        rows.append(Row(series=plan.series, time_ns=sample.acquired_at_ns, fields=fields, sample=index))
+                        at_ns = sample.acquired_at_ns
+                        rows.append(Row(series=plan.series, time_ns=at_ns, fields=fields, sample=index, plain=True))
                         continue
                 if sample.subject is not None and self._is_erased(sample.subject):
                     continue

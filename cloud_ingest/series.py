@@ -29,6 +29,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fields: dict[str, Value]
     sample: int = 0
     """Index of the sample in its batch, so that a refusal can name it."""
+    plain: bool = False
+    """Whoever made it vouches that each field is a finite float or a bool under a name that needs no escaping."""
 
 
 def make_series(measurement: str, tags: dict[str, str]) -> Series:

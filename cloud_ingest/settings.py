@@ -108,7 +108,7 @@ class WriterSettings(BaseModel):
 
     flush_s: Annotated[float, Field(ge=0, le=10)] = 0.1
     flush_values: Positive = 50_000
-    max_batches: Positive = 1_000
+    max_batches: Positive = 5_000
     max_values: Positive = 250_000
     """More are shed: their gateways keep them and are told to wait. About 160 bytes of memory each."""
 

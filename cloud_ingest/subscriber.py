@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
 
 import aiomqtt
@@ -138,17 +139,21 @@ class Subscriber:
         await subscribe(client, all_telemetry(self._settings.share_group or None), 1)
         await subscribe(client, gateway_topic("+", "+", Channel.STATUS), 0)
         self._reconnector.established(client)
-        async for message in client.messages:
+        async for first in client.messages:
             self._reconnector.progress_at = time.monotonic()
-            if client.overflowed:
-                raise aiomqtt.MqttError("more messages than fit arrived; connecting anew, gateways send them again")
-            topic = message.topic.value
-            if topic.endswith("/status"):
-                self._note_status(topic, bytes(message.payload))
-            elif take := next((take for _, is_it, take in self._listeners if is_it(topic)), None):
-                take(topic, bytes(message.payload))
-            else:
-                await intake.accept(BrokerDelivery(client, message))
+            for message in chain((first,), client.waiting()):
+                if client.overflowed:
+                    raise aiomqtt.MqttError("more messages than fit arrived; connecting anew, gateways send them again")
+                await self._take(client, message, intake)
+
+    async def _take(self, client: BrokerClient, message: aiomqtt.Message, intake: Intake) -> None:
+        topic = message.topic.value
+        if topic.endswith("/status"):
+            self._note_status(topic, bytes(message.payload))
+        elif take := next((take for _, is_it, take in self._listeners if is_it(topic)), None):
+            take(topic, bytes(message.payload))
+        else:
+            await intake.accept(BrokerDelivery(client, message))
 
     async def _subscribe_if_allowed(self, client: BrokerClient, topic: str) -> None:
         """Subscribe; a broker whose access rules are older than we are must not keep us from our work."""

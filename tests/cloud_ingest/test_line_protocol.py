@@ -85,11 +85,39 @@ def test_memory_of_texts_never_changes_a_value(values) -> None:
         assert encoder.encode([row]) == LineEncoder().encode([row])
 
 
+POINTS = st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True)
+PLAIN = st.dictionaries(POINTS, st.one_of(FLOATS, st.booleans()), min_size=1, max_size=4)
+
+
+@given(st.lists(st.tuples(st.booleans(), PLAIN), min_size=1, max_size=8))
+def test_plain_rows_are_written_like_any_others(rows) -> None:
+    series = [make_series("m", {"room": f"r {number}:}},{{"}) for number in range(len(rows))]
+    made = [
+        Row(series=one, time_ns=number, fields=fields, plain=plain)
+        for number, (one, (plain, fields)) in enumerate(zip(series, rows, strict=True))
+    ]
+    lines = LineEncoder().encode(made).decode().split("\n")
+    for row, line in zip(made, lines, strict=True):
+        key, body, at = split_line(line, row.series.key)
+        assert (key, at) == (row.series.key, f" {row.time_ns}")
+        read = parse_fields(body)
+        assert list(read) == list(row.fields)
+        for name, value in row.fields.items():
+            assert read[name] == str(value).lower() if isinstance(value, bool) else float(read[name]) == value
+
+
 def test_zero_keeps_its_sign_and_booleans_are_no_numbers() -> None:
     encoder = LineEncoder()
     series = make_series("m", {})
-    texts = [encoder.encode([Row(series=series, time_ns=1, fields={"v": v})]) for v in (0.0, -0.0, 1.0, True, False)]
-    assert texts == [b"m v=0.0 1", b"m v=-0.0 1", b"m v=1.0 1", b"m v=true 1", b"m v=false 1"]
+    for plain in (False, True):
+        rows = [Row(series=series, time_ns=1, fields={"v": v}, plain=plain) for v in (0.0, -0.0, 1.0, True, False)]
+        assert [encoder.encode([row]) for row in rows] == [
+            b"m v=0.0 1",
+            b"m v=-0.0 1",
+            b"m v=1.0 1",
+            b"m v=true 1",
+            b"m v=false 1",
+        ]
 
 
 @pytest.mark.parametrize("text", ["", "closing\\", "line\nbreak", "carriage\rreturn", "nul\0"])
@@ -108,6 +136,8 @@ def test_what_cannot_be_written_unaltered_is_refused(text: str) -> None:
 def test_numbers_that_are_none_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="cannot be written"):
         LineEncoder().encode([Row(series=make_series("m", {}), time_ns=1, fields={"v": value})])
+    with pytest.raises(ValueError, match="cannot be written"):
+        LineEncoder().encode([Row(series=make_series("m", {}), time_ns=1, fields={"v": value}, plain=True)])
 
 
 def test_a_measurement_never_becomes_a_comment() -> None:
