@@ -12,11 +12,11 @@ import asyncio
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import edge_agent.agent as wiring
 from edge_agent.cli import main
-from edge_agent.clock import Clock
+from edge_agent.clock import GRAIN_NS, Clock
 from telemetry.sample import Sample
 from tests.outage.truth import Phase, save, values
 
@@ -33,15 +33,35 @@ _SPEAKING = 3
 
 
 class OutageClock(Clock):
-    """Behind by the outage's length, then stepped, then right."""
+    """Behind by the outage's length, then stepped, then right: CLOCK_BOOTTIME with it, so UTC is known all the time."""
 
-    def __init__(self, **_: Any) -> None:
+    def __init__(self, _settings: object) -> None:
         super().__init__(assume_synced=True)
         self.lag_ns = int(PLAN["lag_s"] * 1e9)
         self.stepped_ns = 0
+        self._fixed_ns = self._guess_ns // GRAIN_NS * GRAIN_NS
 
     def now_ns(self) -> int:
         return self.stepped_ns or time.time_ns() - self.lag_ns
+
+    def even_ns(self) -> int:
+        return self.now_ns()
+
+    def boot_ns(self) -> int:
+        return self.now_ns() - self._fixed_ns
+
+    def boottime_of(self, even_ns: int) -> int:
+        return even_ns - self._fixed_ns
+
+    def even_of(self, utc_ns: int) -> int:
+        return utc_ns
+
+    @property
+    def offset_ns(self) -> int:
+        return self._fixed_ns
+
+    def synced(self) -> bool:
+        return True
 
 
 class Quiet:
@@ -90,7 +110,7 @@ class Speaking(Quiet):
 
 
 async def _as_it_passes(clock: OutageClock, *, until: str) -> AsyncIterator[int]:
-    at_ns = clock.now_ns() + REAL_STEP_NS
+    at_ns = clock.now_ns() // GRAIN_NS * GRAIN_NS + REAL_STEP_NS  # stored times are whole microseconds
     while not (FOLDER / until).exists():
         await asyncio.sleep(max(0.0, (at_ns - clock.now_ns()) / 1e9))
         yield at_ns
@@ -99,7 +119,7 @@ async def _as_it_passes(clock: OutageClock, *, until: str) -> AsyncIterator[int]
 
 async def _stepped(clock: OutageClock) -> AsyncIterator[int]:
     began, ticks = time.monotonic(), 0
-    clock.stepped_ns = clock.now_ns()
+    clock.stepped_ns = clock.now_ns() // GRAIN_NS * GRAIN_NS
     while clock.stepped_ns + FAST_STEP_NS < time.time_ns():
         clock.stepped_ns += FAST_STEP_NS
         yield clock.stepped_ns
@@ -121,7 +141,7 @@ def create(context: DeviceContext, _link: object) -> Quiet:
 
 
 if __name__ == "__main__":
-    wiring.Clock = OutageClock  # type: ignore[misc]
+    wiring.make_clock = OutageClock
     wiring.create_driver = create  # type: ignore[assignment]
     wiring.create_link = lambda *_: NoLink()  # type: ignore[assignment]
     main()

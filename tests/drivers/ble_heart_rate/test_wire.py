@@ -1,6 +1,5 @@
 """The driver on Bumble's stack against simulated bands: it hears what they said, through hangs and vanishings."""
 
-import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
@@ -123,7 +122,8 @@ async def test_a_band_that_vanishes_stops_nobody_else(campus_device, tmp_path):
     async with gateway(radio, bindings_file=bound(tmp_path, radio, 3)) as heard:
         await until(lambda: all(heard.of(name) for name in ids))
         radio.fault("vanish", device="ble-bands-01")
-        await asyncio.sleep(0)
+        others = len(heard.people)
+        await until(lambda: len(heard.people) >= others + 10)  # what was under way has come
         gone, others = len(heard.of(ids[0])), len(heard.people)
         await until(lambda: len(heard.people) >= others + 10)
         assert len(heard.of(ids[0])) <= gone + 1
