@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DEVICES: Final = 20
 WARM_S: Final = 15.0
 MEASURED_S: Final = 60.0
+REPEATS: Final = 1
 DAY_S: Final = 86_400
 SECTOR: Final = 512
 

@@ -77,6 +77,8 @@ def _lines(found: BufferStatus, settings: Settings) -> list[tuple[str, str]]:
         for name, held in found.held.items()
         if held.batches
     ]
+    if found.unsynced_bytes:
+        lines.append(("no clock", f"{_size(found.unsynced_bytes)} more wait until the gateway knows the time"))
     if found.hours_left is None:
         lines.append(("hours left", "unknown: no device is configured, and nothing was measured"))
     else:

@@ -13,6 +13,7 @@ from edge_agent.buffer.identity import read_meta
 from edge_agent.buffer.kept import read_figures
 from edge_agent.buffer.priority import Priority
 from edge_agent.buffer.segment import Segment, segment_files
+from edge_agent.buffer.unsynced import unsynced_bytes
 from telemetry.sample import DataClass
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class BufferStatus:
     disk_busy_s: float
     """For how long the disk has been at one piece of work: seconds mean that it hangs."""
     flash: FlashState | None = None
+    unsynced_bytes: int = 0
+    """Read from outside: files of samples that wait until the time is known, preallocated space included."""
     figures_age_s: float | None = None
     """Read from outside: how old what the agent kept of its rate and of `flash` is; the files are read now."""
 
@@ -178,6 +181,7 @@ def read_status(
         disk_error=None,
         disk_busy_s=0.0,
         flash=figures.flash if figures is not None else None,
+        unsynced_bytes=unsynced_bytes(path),
         figures_age_s=max(0.0, (now_ns() - figures.at_ns) / 1e9) if figures is not None else None,
     )
 

@@ -6,6 +6,7 @@ those of the log (`record.py`); a group is what one fsync made durable.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,6 +44,9 @@ PERSONS_FILE_BYTES: Final = 32 * 1024
 PERSONS_FILE_NS: Final = 60_000_000_000
 """A file about people spans no more, so that what waited too long is gone from the disk soon."""
 _STAMP: Final = ".stamp"
+
+
+FOLDER: Final = "unsynced"
 
 
 class Lane(StrEnum):
@@ -322,3 +326,13 @@ class UnsyncedLog:
             self._quarantine, f"unsynced-{path.stem}-{damage.start}.bin", lost.rstrip(b"\0"), self.disk
         ):
             self.counts.add("buffer.quarantine_full")
+
+
+def unsynced_bytes(path: Path) -> int:
+    """Return the bytes of the files in buffer directory `path` whose samples wait for the time. Raises OSError."""
+    total = 0
+    for lane in Lane:
+        for file in (path / FOLDER).glob(f"*.{lane}"):
+            with contextlib.suppress(FileNotFoundError):  # told and removed just now
+                total += file.stat().st_size
+    return total

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
 
-from edge_agent.buffer.unsynced import FILE_BYTES, Lane, UnsyncedLog, WaitingFile
+from edge_agent.buffer.unsynced import FILE_BYTES, FOLDER, Lane, UnsyncedLog, WaitingFile
 from edge_agent.buffer.unsynced_form import Known, Stamp, Waiting, WaitingState, estimate, read_small, write_small
 from edge_agent.clock import GRAIN_NS
 from telemetry.counters import Counters
@@ -94,7 +94,7 @@ class WaitingRoom:
         now_boot_ns: Callable[[], int],
     ) -> Self:
         """Open the room in the buffer directory `path`; whatever is wrong with it, the agent starts."""
-        folder = path / "unsynced"
+        folder = path / FOLDER
         log = UnsyncedLog(folder, boot=boot, guess_ns=guess_ns, devices=devices, quarantine_folder=path / "quarantine")
         room = cls(
             log,

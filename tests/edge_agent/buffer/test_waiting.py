@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.buffer import Stamp, WaitingRoom
+from edge_agent.buffer import Stamp, WaitingRoom, read_status
 from edge_agent.buffer import waiting as waiting_module
 from edge_agent.buffer.record import HEADER_BYTES, Found, scan
 from edge_agent.buffer.unsynced import Lane
@@ -114,10 +114,12 @@ async def test_a_sample_is_durable_within_w_and_an_event_before_it_is_answered(t
         await room.put(now(), sample(value=1.0))
         await room.put(now(), sample(value=2.0))
         assert on_disk(tmp_path) == []
+        assert read_status(tmp_path, max_bytes=1).unsynced_bytes == 0
         assert room._due is not None
         assert room._due - began < 1.0
         await until(lambda: room._counters.get("clock.waiting_syncs") == 1)
         assert len(on_disk(tmp_path)) == 2  # one group
+        assert read_status(tmp_path, max_bytes=1).unsynced_bytes == room.state().bytes > 0
         await room.put(now(), event(handle=HIM))
         assert on_disk(tmp_path)[-1].handle == HIM
     finally:
