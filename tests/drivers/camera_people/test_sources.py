@@ -75,7 +75,7 @@ def pictures(source, count):
 
 
 def test_pictures_come_out_as_they_were_put_in():
-    with camera([STREAM, PART[:20], PART[20:], PART]) as assignment:
+    with camera([STREAM, PART[:20], PART[20:], 0.1, PART, 0.1]) as assignment:
         assert [shot.data for shot in pictures(MjpegSource(assignment), 2)] == [JPEG, JPEG]
     with camera([PICTURE[:40], PICTURE[40:]], [PICTURE]) as assignment:
         shots = pictures(SnapshotSource(assignment), 2)
