@@ -1,7 +1,4 @@
-"""Lateness, pure: is a picture as new as its arrival makes believe? Queues let go of old pictures in a burst.
-
-`Lateness` is for cameras that say when each picture was taken, `Burst` for those that do not.
-"""
+"""Lateness, pure: is a picture as new as its arrival makes believe? Queues let go of old pictures in a burst."""
 
 from __future__ import annotations
 
@@ -13,10 +10,6 @@ JUMP_S: Final = 4.0
 """Late for so long: it was the camera's clock that jumped."""
 DRIFT: Final = 0.001
 """The clocks may go apart by so much, in seconds a second."""
-WAITED_S: Final = 0.02
-"""A picture for which nobody had to wait so long may have lain ready: the fastest cameras send one in 33 ms."""
-BURST_S: Final = 1.0
-"""What lies in sockets is read in much less; a stream that never pauses must not look as if nothing came."""
 
 
 class Lateness:
@@ -40,22 +33,5 @@ class Lateness:
             self._late_since_s = arrived_s
         if arrived_s - self._late_since_s >= JUMP_S:
             self._least, self._late_since_s = delay, None
-            return False
-        return True
-
-
-class Burst:
-    """Notes for how long each picture was waited for, and whether more had come when it was whole."""
-
-    def __init__(self) -> None:
-        self._since_s: float | None = None
-
-    def is_late(self, *, waited_s: float, more: bool, arrived_s: float) -> bool:
-        """Take note of a picture; tell whether newer ones lie behind it, or may still be on their way."""
-        if self._since_s is None:
-            self._since_s = arrived_s if more else None
-            return more
-        if (waited_s >= WAITED_S and not more) or arrived_s - self._since_s >= BURST_S:
-            self._since_s = None
             return False
         return True

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.camera_people.worker.lateness import BURST_S, JUMP_S, LATE_S, WAITED_S, Burst, Lateness
+from drivers.camera_people.worker.lateness import JUMP_S, LATE_S, Lateness
 
 
 def late(pictures):
@@ -34,21 +34,3 @@ def test_a_clock_that_jumps_is_believed_again():
     assert all(told[50 : 50 + int(JUMP_S * 5)])
     assert not any(told[50 + int(JUMP_S * 5) :])
     assert not any(late([(n / 5, n / 5) for n in range(50)] + [(n / 5 + 100, n / 5) for n in range(50, 100)]))
-
-
-def test_pictures_that_lay_ready_are_late_until_one_is_waited_for():
-    burst = Burst()
-    told = [
-        burst.is_late(waited_s=waited_s, more=more, arrived_s=0.01 * number)
-        for number, (waited_s, more) in enumerate(
-            [(0.2, False), (0.2, True), (0.0, True), (0.0, False), (WAITED_S, True), (WAITED_S, False), (0.0, False)]
-        )
-    ]
-    assert told == [False, True, True, True, True, False, False]
-
-
-def test_a_stream_that_never_pauses_is_told_now_and_then():
-    burst = Burst()
-    told = [burst.is_late(waited_s=0.0, more=True, arrived_s=number / 30) for number in range(300)]
-    assert 5 <= told.count(False) <= 10
-    assert BURST_S == 1

@@ -83,6 +83,18 @@ def test_pictures_come_out_as_they_were_put_in():
     assert repr(shots) == "[Shot(…), Shot(…)]"
 
 
+def test_of_pictures_that_lay_ready_the_last_is_given_out_and_the_end_is_told_after_it():
+    last = JPEG[:-2] + bytes(4) + JPEG[-2:]
+    second = b"--b\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(last), last)
+    with camera([STREAM, PART + PART, second + b"--b\r\n"]) as assignment:
+        source = MjpegSource(assignment)
+        source.open()
+        assert source.next(wanted()).data == last
+        with pytest.raises(DeviceUnavailable):
+            source.next(wanted())
+        source.close()
+
+
 def test_a_slow_snapshot_was_taken_between_asking_and_having():
     with camera([PICTURE[:40], 1.2, PICTURE[40:]]) as assignment:
         source = SnapshotSource(dataclasses.replace(assignment, stalled_s=5.0))

@@ -8,7 +8,6 @@ import threading
 from drivers.ble_heart_rate import create as bands
 from drivers.ble_heart_rate.frame import HEART_RATE_SERVICE, HUAMI
 from drivers.camera_people.assignment import Assignment
-from drivers.camera_people.worker.lateness import Burst
 from drivers.camera_people.worker.mjpeg import MjpegSource
 from drivers.links.advert import Advert, Peer
 from drivers.modbus import create
@@ -262,7 +261,9 @@ def test_http(cases, monkeypatch):
         return Camera(data)
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    monkeypatch.setattr(Burst, "is_late", lambda *_, **__: False)  # all of it lies ready, and all is asked for here
+    monkeypatch.setattr(
+        MjpegSource, "_newest", lambda self: self._parts.popleft()
+    )  # all of it lies ready, and all is asked for here
     wanted = threading.Event()
     wanted.set()
     assignment = Assignment(url="http://[::1]/x", capture="mjpeg", username="u", password="p", stalled_s=5.0)  # noqa: S106
