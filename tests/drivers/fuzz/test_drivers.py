@@ -261,9 +261,8 @@ def test_http(cases, monkeypatch):
         return Camera(data)
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    monkeypatch.setattr(
-        MjpegSource, "_newest", lambda self: self._parts.popleft()
-    )  # all of it lies ready, and all is asked for here
+    # All of it lies ready, and all is asked for here.
+    monkeypatch.setattr(MjpegSource, "_newest", lambda self: (self._parts.popleft(), 0.0))
     wanted = threading.Event()
     wanted.set()
     assignment = Assignment(url="http://[::1]/x", capture="mjpeg", username="u", password="p", stalled_s=5.0)  # noqa: S106
