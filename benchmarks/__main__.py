@@ -1,6 +1,6 @@
 """Run the benchmarks, each in a process of its own; print the figures, keep them, say what got slower.
 
-Usage: python -m benchmarks [run|compare|baseline] [--only NAME]… [--repeat N] [--from FILE]
+Usage: python -m benchmarks [run|compare|baseline] [--only NAME]… [--keep] [--repeat N] [--from FILE]
 
   run       measure; write benchmarks/results.json and, with every repeat, test-reports/benchmarks.json
   compare   the same, then print each figure beside benchmarks/baseline.json; exit code 1 if one got slower
@@ -131,6 +131,8 @@ def results(record: Record) -> list[dict[str, Any]]:
 def run(options: argparse.Namespace, console: Console) -> tuple[Record, int]:
     """Measure, print, write; return the record and the exit code."""
     record, failed = measure(options.only or names(), options.repeat, console)
+    if options.keep and LAST.exists():
+        record = _record.completed(record, _record.load(LAST), without=failed)
     show(record, console)
     for name, why in failed.items():
         console.print(f"{name} failed: {why}", style="red", markup=False)
@@ -176,6 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run the benchmarks, or compare them.")
     parser.add_argument("command", nargs="?", choices=("run", "compare", "baseline"), default="run")
     parser.add_argument("--only", action="append", metavar="NAME", help=f"one of: {', '.join(names())}")
+    parser.add_argument("--keep", action="store_true", help="keep the last figures of what is not measured now")
     parser.add_argument("--repeat", type=int, metavar="N", help="how often each is run; 3, or what it says itself")
     parser.add_argument("--output", type=Path, default=FOLDER / "results.json", help="where the figures are written")
     parser.add_argument("--document", type=Path, help="a Markdown file whose table and plots are made anew")

@@ -7,9 +7,12 @@ import platform
 import statistics
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 SCHEMA: Final = "campus.benchmarks/1"
 KEYS: Final = frozenset({"name", "figure", "unit", "limit", "ratio"})
@@ -105,6 +108,15 @@ def to_rows(benchmark: str, repeats: list[list[dict[str, Any]]]) -> list[Row]:
             )
         )
     return rows
+
+
+def completed(fresh: Record, before: Record, *, without: Collection[str] = ()) -> Record:
+    """Return `fresh` with the rows that only `before` has. Raises ValueError if that was on another machine."""
+    if fresh.machine != before.machine:
+        raise ValueError(f"the last figures are another machine's ({before.machine}): measure all of them")
+    again = {row.benchmark for row in fresh.rows} | set(without)
+    rows = [*fresh.rows, *(row for row in before.rows if row.benchmark not in again)]
+    return msgspec.structs.replace(fresh, rows=sorted(rows, key=lambda row: row.benchmark))
 
 
 def checked(figures: object) -> list[dict[str, Any]]:

@@ -118,3 +118,15 @@ def test_the_last_run_becomes_the_baseline_and_a_slower_one_is_told(frame: Frame
     assert "something got slower" in ended.stdout
     assert "+25 %" in ended.stdout
     assert frame("compare", "--from", last, "--threshold", "30").returncode == 0
+
+
+def test_what_is_not_measured_now_can_be_kept(frame: Frame) -> None:
+    frame.write("good", 2000)
+    frame.write("other", 1500)
+    assert frame().returncode == 0
+    frame.write("good", 3000)
+    assert frame("--only", "good", "--keep").returncode == 0
+    written = json.loads((frame.folder / "results.json").read_text())
+    assert {row["name"]: row["figure"] for row in written} == {"speed of good": 3000, "speed of other": 1500}
+    assert frame("--only", "good").returncode == 0
+    assert len(json.loads((frame.folder / "results.json").read_text())) == 1
