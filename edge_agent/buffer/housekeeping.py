@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from telemetry.sample import DataClass
 
 EXPIRE_EVERY_S: Final = 600.0
-KEEP_FIRST_S: Final = 60.0
-KEEP_EVERY_S: Final = 3600.0
+KEEP_FIRST_S: Final = 600.0
+KEEP_EVERY_S: Final = 6 * 3600.0
 SURE_AFTER_S: Final = 600.0
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MEASURED: Final = "measured"
 KEPT: Final = "kept"
-"""Measured, but before: by a run that ended, or up to an hour ago."""
+"""Measured, but before: by a run that ended, or up to six hours ago."""
 ESTIMATED: Final = "estimated"
 """From the configuration: what the devices may say at most, uncompressed."""
 
