@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,8 @@ class Process:
 
     pid: int
     started: int
-    command: str
+    command: str = field(compare=False)
+    """As it was when it was looked at: one that is just being started bears another for a moment."""
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.command})"

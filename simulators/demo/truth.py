@@ -9,7 +9,7 @@ from simulators.demo.camera_records import read_looks
 from simulators.demo.config import records_file
 from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, OCCUPANCY, REFUSAL, VITALS
 from simulators.demo.verdict import Beat, Look, Reading, Shown, Tap
-from simulators.faults import UNPLUG
+from simulators.faults import STALL, UNPLUG
 from simulators.ledger import (
     SaidAudioSetup,
     SaidBeat,
@@ -131,6 +131,7 @@ def _reading(device: str, room: str, sequence: int, lines: list[SaidMeasurement]
         at_ns=max(heard.values(), default=lines[0].at_ns),
         values=values,
         unheard=unheard,
+        again_ns=[line.at_ns for line in lines[1:] if line.delivered and line.fault == STALL],
     )
 
 

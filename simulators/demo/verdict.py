@@ -40,6 +40,8 @@ class Reading:
     values: Mapping[str, float]
     unheard: str | None = None
     """Why nobody can have heard it, by the device's own knowledge; none if it was delivered."""
+    again_ns: Sequence[int] = ()
+    """When a sensor that stands still delivered it once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +159,12 @@ class Conditions:
         return any(begin_ns <= until_ns and from_ns <= end_ns for begin_ns, end_ns in self.wrong_clock)
 
     def gone(self, from_ns: int, until_ns: int) -> bool:
-        """Whether there was no agent process at some time in the interval: a frozen one is there, and reads later."""
-        return any(
+        """Whether there was no agent process at some time in the interval."""
+        return self.absences(from_ns, until_ns) > 0
+
+    def absences(self, from_ns: int, until_ns: int) -> int:
+        """Return how often there was no agent process in the interval: a frozen one is there, and reads later."""
+        return sum(
             outage.from_ns <= until_ns and from_ns <= outage.until_ns and not outage.frozen for outage in self.outages
         )
 
@@ -176,6 +182,8 @@ class Family:
     stored: int = 0
     duplicated: int = 0
     altered: int = 0
+    repeated: int = 0
+    """Stored beside `said`: what a sensor that stands still said again to an agent that did not hear it before."""
     withheld: dict[str, int] = field(default_factory=dict)
     uncertain: dict[str, int] = field(default_factory=dict)
     """Of `unobserved`: what the gate would have withheld if it was heard after all, by reason."""

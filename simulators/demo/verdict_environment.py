@@ -6,7 +6,7 @@ The sequence itself is the key and is not counted.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from simulators.demo.verdict import (
@@ -17,6 +17,7 @@ from simulators.demo.verdict import (
     SECOND_NS,
     UNHEARD,
     Family,
+    in_time,
     points,
     row_time,
     wrongly_kept,
@@ -79,6 +80,8 @@ class _Device:
         self.failures = failures
         """Times of all rows of nothing but bad points, of any device."""
         self.last_stored: dict[str, tuple[int, float]] = {}
+        self.told_anew: Counter[int] = Counter()
+        """Sequence → how many rows are what it was told again, to a new process of the agent."""
 
     def judge(self) -> None:
         matched = self._match()
@@ -108,13 +111,32 @@ class _Device:
                 matched[nearest] = row
                 continue
             count = sum(point != _SEQUENCE for point in values)
-            if candidates:
+            if any(self._repeats(self.readings[index], row) for index in candidates):
+                self.family.repeated += count
+            elif candidates:
                 self.family.duplicated += count
                 self.family.note(f"{self.device}: sequence {sequence:g} is stored again at {row_time(row)}")
             else:
                 self.family.altered += count
                 self.family.note(f"{self.device}: row at {row_time(row)} with sequence {sequence} was never said")
         return matched
+
+    def _told_anew(self, reading: Reading, row: Row) -> int | None:
+        """Return when a standing sensor told the row to a new process of the agent, which knew no heartbeat."""
+        for again_ns in reading.again_ns:
+            lives = self.conditions.absences(reading.at_ns, again_ns)
+            if in_time(row_time(row), again_ns) and self.told_anew[reading.sequence] < lives:
+                self.told_anew[reading.sequence] += 1
+                return again_ns
+        return None
+
+    def _repeats(self, reading: Reading, row: Row) -> bool:
+        """Whether the row is a second one of the reading, and rightly so."""
+        said = {_SEQUENCE: float(reading.sequence), **reading.values}
+        if not all(_same(value, said.get(point)) for point, value in points(row).items()):
+            return False
+        said_ns = self._told_anew(reading, row)
+        return said_ns is not None and wrongly_kept(row, said_ns=said_ns, room=reading.room) is None
 
     def _compare(self, reading: Reading, row: Row) -> None:
         family = self.family
@@ -123,11 +145,14 @@ class _Device:
         family.altered += len(strangers)
         for point in sorted(strangers):
             family.note(f"{self.device}/{point}: sequence {reading.sequence} never said it")
-        wrong = wrongly_kept(row, said_ns=reading.at_ns, room=reading.room)
+        said_ns = reading.at_ns
+        if not in_time(row_time(row), said_ns):  # the first telling may have gone with the process that heard it
+            said_ns = self._told_anew(reading, row) or said_ns
+        wrong = wrongly_kept(row, said_ns=said_ns, room=reading.room)
         for point, value in reading.values.items():
             if point not in values:
                 self._point_absent(reading, row, point, value)
-            elif wrong or not math.isclose(values[point], value, rel_tol=SAME):
+            elif wrong or not _same(values[point], value):
                 family.altered += 1
                 what = wrong or f"said {value!r}, stored {values[point]!r}"
                 family.note(f"{self.device}/{point}: sequence {reading.sequence}: {what}")
@@ -186,3 +211,7 @@ class _Device:
                 bad[1] -= 1
                 return True
         return False
+
+
+def _same(stored: float, said: float | None) -> bool:
+    return said is not None and math.isclose(stored, said, rel_tol=SAME)

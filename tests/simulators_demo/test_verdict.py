@@ -99,6 +99,35 @@ def test_a_wrong_time_room_or_mark_is_altered(change: dict[str, Any]) -> None:
     assert counts(judge_environment([reading(1)], [row(reading(1), **change)], PLAIN)) == {"altered": 2}
 
 
+STANDS = reading(3, again_ns=[T + 5 * SECOND_NS, T + 7 * SECOND_NS])
+"""The sensor stands still: what it said at 3 s it says again at 5 and at 7 s."""
+
+
+def stands(*times_s: float, **change: Any) -> list[dict[str, Any]]:
+    return [row(STANDS, time_ns=T + int(at_s * SECOND_NS), **change) for at_s in times_s]
+
+
+def test_a_standing_sensor_may_repeat_itself_once_to_each_new_process_of_the_agent() -> None:
+    anew = killed(3.5, 4.5)
+    frozen = replace(anew, outages=[replace(anew.outages[0], frozen=True)])
+    twice = replace(anew, outages=[*anew.outages, *killed(5.5, 6.5).outages])
+    stored, again = {"stored": 2}, {"repeated": 2}
+    assert counts(judge_environment([STANDS], stands(3.1, 5.1), anew)) == stored | again
+    assert counts(judge_environment([STANDS], stands(3.1, 5.1, 7.1), twice)) == stored | {"repeated": 4}
+    for conditions in (PLAIN, frozen, killed(1, 2)):
+        assert counts(judge_environment([STANDS], stands(3.1, 5.1), conditions)) == stored | {"duplicated": 2}
+    for second in (stands(5.1, co2=1.0), stands(5.1, room="r2"), stands(5.1, simulated=...), stands(9.1)):
+        judged = counts(judge_environment([STANDS], [*stands(3.1), *second], anew))
+        assert judged == stored | {"duplicated": 2}
+    # One more row than there were new processes.
+    assert counts(judge_environment([STANDS], stands(3.1, 5.1, 7.1), anew)) == stored | again | {"duplicated": 2}
+
+
+def test_a_standing_sensor_may_be_heard_only_when_it_repeats_itself() -> None:
+    assert counts(judge_environment([STANDS], stands(7.1), killed(3.5, 4.5))) == {"stored": 2}
+    assert counts(judge_environment([STANDS], stands(7.1), PLAIN)) == {"altered": 2}
+
+
 def test_what_was_never_said_is_altered() -> None:
     strangers = [row(reading(99)), row(reading(1), device="other"), row(READINGS[0], sequence=...)]
     assert counts(judge_environment(READINGS, [*ROWS, *strangers], PLAIN)) == {"stored": 12, "altered": 6}

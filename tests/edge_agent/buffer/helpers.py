@@ -117,6 +117,15 @@ async def drain(buffer: Buffer) -> list[EncodedBatch]:
     return batches
 
 
+async def emptied(buffer: Buffer, timeout_s: float = 5.0) -> None:
+    """Take and acknowledge until nothing is left: an open batch can be taken only when its window is over."""
+    async with asyncio.timeout(timeout_s):
+        while buffer.status().batches:
+            if batches := await drain(buffer):
+                buffer.acknowledge(ack(*batches))
+            await asyncio.sleep(0.005)
+
+
 async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event

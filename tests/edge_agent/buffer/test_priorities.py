@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from edge_agent.buffer import Priority, priority_of, read_status
 from edge_agent.buffer.writer import NO_ROOM
 from telemetry.sample import DataClass
-from tests.edge_agent.buffer.helpers import WINDOW_S, ack, device, drain, event, opened, sample, until
+from tests.edge_agent.buffer.helpers import WINDOW_S, ack, device, drain, emptied, event, opened, sample, until
 
 if TYPE_CHECKING:
     import pytest
@@ -135,9 +135,7 @@ async def test_what_is_worth_less_never_pushes_out_what_is_worth_more(tmp_path: 
         in_memory = held.values - kept - 1
         assert vitals == in_memory + counters.get("buffer.dropped_values.bulk")
         assert counters.get("buffer.dropped_values.bulk") > 0
-        batches = await drain(buffer)
-        buffer.acknowledge(ack(*batches))
-        await until(lambda: buffer.status().batches == 0)
+        await emptied(buffer)
 
 
 async def test_a_smaller_cap_is_no_reason_to_refuse(tmp_path: Path) -> None:
