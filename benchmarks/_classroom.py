@@ -1,29 +1,26 @@
 """A typical classroom, as `systemd/examples/agent.toml` has it: two air sensors and a card reader, with real wires.
 
-The sensors speak Modbus, one over a serial line and one over TCP; cards are read at the door, and the officer's policy
-and consents let attendance pass. The devices are simulated, in processes of their own.
+The sensors speak Modbus, one over a serial line and one over TCP; a card reader is at the door, and the officer's
+policy has a rule for attendance. The devices are simulated, in processes of their own, and nobody shows a card.
 """
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import _stage
+from benchmarks._papers import SETTINGS, SITE, write_papers
 from simulators.demo.config import write_private
-from simulators.demo.handles import handle, subkey
-from simulators.demo.officer import new_officer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-SITE: Final = "bench"
 GATEWAY: Final = "gw-1"
-PURPOSE: Final = "attendance"
-SCHOOL_YEAR: Final = "2026-2027"
+NOBODY: Final = "mqtt://[::1]:1"
+"""A broker that is not there."""
 _CONFIG: Final = """
 site = "{site}"
 gateway = "{gateway}"
@@ -33,11 +30,7 @@ window_s = {window_s}
 url = "{mqtt}"
 [buffer]
 path = "{buffer}"
-[privacy]
-key_file = "{folder}/keys.toml"
-trusted_keys = ["{folder}/officer.pub"]
-policy_file = "{folder}/policy.toml"
-consents_file = "{folder}/consents.toml"
+{privacy}
 [clock]
 assume_synced = true
 [[link]]
@@ -71,34 +64,6 @@ profile = "modbus/airbox_tcp"
 link = "box"
 {period}
 """
-_POLICY: Final = """schema = "campus.policy/2"
-site = "{site}"
-serial = 1
-issued_at = {now}
-valid_from = 2000-01-01T00:00:00Z
-valid_until = 2100-01-01T00:00:00Z
-[[purpose]]
-name = "attendance"
-basis = "consent"
-zh = "考勤"
-en = "Attendance"
-[[rule]]
-class = "personal"
-purpose = "attendance"
-consent = true
-"""
-_CONSENTS: Final = """schema = "campus.consents/1"
-site = "{site}"
-serial = 1
-issued_at = {now}
-"""
-_CONSENT: Final = """[[consent]]
-handle = "{handle}"
-purpose = "attendance"
-given_by = "guardian"
-under_14 = true
-valid_until = 2100-01-01T00:00:00Z
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,19 +88,6 @@ def devices(folder: Path) -> Iterator[Wires]:
         yield Wires(bus=bus["link"], cards=cards["link"], host=box["host"], port=box["port"])
 
 
-def write_documents(folder: Path, pupils: Sequence[str]) -> None:
-    """Write keys and signed documents that let the attendance of these cards pass."""
-    key = subkey(b"benchmark" * 4, site=SITE, school_year=SCHOOL_YEAR, purpose=PURPOSE)
-    keys = f'schema = "campus.gateway-keys/1"\nsite = "{SITE}"\nschool_year = "{SCHOOL_YEAR}"\nsimulated = true\n'
-    write_private(folder / "keys.toml", f'{keys}[keys]\n{PURPOSE} = "{key.hex()}"\n')
-    officer, now = new_officer(), datetime.now(UTC).isoformat(timespec="seconds")
-    write_private(folder / "officer.pub", officer.public_line)
-    write_private(folder / "policy.toml", officer.sign(_POLICY.format(site=SITE, now=now)))
-    handles = [handle(key, kind="card", identifier=card) for card in pupils]
-    given = "".join(_CONSENT.format(handle=who) for who in handles)
-    write_private(folder / "consents.toml", officer.sign(_CONSENTS.format(site=SITE, now=now) + given))
-
-
 def configure(
     folder: Path,
     wires: Wires,
@@ -144,10 +96,9 @@ def configure(
     buffer: Path | None = None,
     period_s: float | None = None,
     window_s: float = 2.0,
-    pupils: Sequence[str] = (),
 ) -> Path:
     """Write the agent's files; return its settings. `period_s` in place of the sensors' own 1 s."""
-    write_documents(folder, pupils)
+    write_papers(folder, purpose="attendance", rules={"personal": True}, kind="card", identifiers=())
     path = folder / "agent.toml"
     text = _CONFIG.format(
         site=SITE,
@@ -155,7 +106,7 @@ def configure(
         window_s=window_s,
         mqtt=mqtt,
         buffer=buffer or folder / "buffer",
-        folder=folder,
+        privacy=SETTINGS.format(folder=folder),
         bus=wires.bus,
         cards=wires.cards,
         host=wires.host,

@@ -7,6 +7,7 @@ only if the medians differ by more than the threshold and no repeat of one side 
 
 from __future__ import annotations
 
+import statistics
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -70,7 +71,7 @@ def _change(row: Row, old: Row, speed: float, threshold: float) -> Change:
     now = row.ratios if by_ratio else row.figures
     factor = (speed if more else 1 / speed) if row.compare == "speed" else 1.0
     then = old.ratios if by_ratio else [figure * factor for figure in old.figures]
-    middle_now, middle_then = _median(now), _median(then)
+    middle_now, middle_then = statistics.median(now), statistics.median(then)
     worse = (middle_then - middle_now if more else middle_now - middle_then) / (abs(middle_then) or 1.0)
     small = not by_ratio and row.limit is not None and abs(middle_now - middle_then) < _NOTHING * abs(row.limit)
     apart = min(now) > max(then) or max(now) < min(then)
@@ -82,12 +83,6 @@ def _change(row: Row, old: Row, speed: float, threshold: float) -> Change:
     return Change(
         name=row.name, unit=unit, verdict=verdict, before=middle_then, now=middle_now, change=worse, spread=spread
     )
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def failed(changes: Sequence[Change]) -> bool:

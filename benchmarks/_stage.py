@@ -109,6 +109,21 @@ def influxd(folder: Path, *, core: int | None = None) -> Iterator[str]:
         yield f"[::1]:{port}"
 
 
+def agent(
+    config: Path, log: Path, *, core: int | None = None
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    """Run `edge-agent run` with these settings until the block ends; yield it at once."""
+    return process([str(PROGRAMS / "edge-agent"), "run", "--config", str(config)], log, core=core)
+
+
+def query(store: str, measurement: str, last: str) -> list[dict[str, Any]]:
+    """Return what is stored of a measurement in the time `last`, as `cloud-ingest query` tells it."""
+    command = [str(PROGRAMS / "cloud-ingest"), "query", "--store", store, "--measurement", measurement]
+    asked = subprocess.run([*command, "--last", last, "--format", "json"], check=True, capture_output=True)
+    rows: list[dict[str, Any]] = json.loads(asked.stdout)
+    return rows
+
+
 @contextlib.contextmanager
 def ingest(
     folder: Path, *, mqtt: str, store: str, name: str = "ingest", group: str = "", core: int | None = None

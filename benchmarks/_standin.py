@@ -18,16 +18,19 @@ from telemetry.batch import decode_batch, peek_identity, unpack
 from telemetry.topics import Channel, gateway_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+Arrival = tuple[float, str, bytes]
+"""`time.monotonic()`, topic and payload of a batch."""
 _TELEMETRY: Final = "campus/v1/+/+/telemetry/#"
 
 
 class Standin:
-    """`arrivals` are (`time.monotonic()`, topic, payload) of each batch."""
+    """Hears from its making until `close`."""
 
     def __init__(self, url: str) -> None:
-        self.arrivals: list[tuple[float, str, bytes]] = []
+        self.arrivals: list[Arrival] = []
+        """It grows as long as anybody publishes: take a copy of what is to be counted."""
         self._subscribed = False
         self._client = Client(CallbackAPIVersion.VERSION2, client_id="stand-in")
         self._client.max_inflight_messages_set(0)
@@ -42,16 +45,6 @@ class Standin:
     def ready(self) -> bool:
         """Whether the broker has confirmed the subscription."""
         return self._subscribed
-
-    def values(self) -> tuple[int, int]:
-        """Return how many good and how many bad values all batches hold; a batch that came twice counts once."""
-        once: dict[tuple[str, int], tuple[int, int]] = {}
-        for _, _, payload in self.arrivals:
-            batch = decode_batch(unpack(payload))
-            samples = [sample for block in batch.devices for sample in block.samples]
-            good, bad = sum(len(one.values) for one in samples), sum(len(one.bad or {}) for one in samples)
-            once[batch.epoch, batch.number] = good, bad
-        return sum(good for good, _ in once.values()), sum(bad for _, bad in once.values())
 
     def close(self) -> None:
         """Hang up."""
@@ -71,6 +64,17 @@ class Standin:
         site, gateway = message.topic.split("/")[2:4]
         ack = Ack(epoch=epoch, time_ns=time.time_ns(), stored=[(number, number)])
         client.publish(gateway_topic(site, gateway, Channel.STORED), encode_ack(ack), qos=1)
+
+
+def values_in(arrivals: Sequence[Arrival]) -> tuple[int, int]:
+    """Return how many good and how many bad values these batches hold; a batch that came twice counts once."""
+    once: dict[tuple[str, int], tuple[int, int]] = {}
+    for _, _, payload in arrivals:
+        batch = decode_batch(unpack(payload))
+        samples = [sample for block in batch.devices for sample in block.samples]
+        good, bad = sum(len(one.values) for one in samples), sum(len(one.bad or {}) for one in samples)
+        once[batch.epoch, batch.number] = good, bad
+    return sum(good for good, _ in once.values()), sum(bad for _, bad in once.values())
 
 
 @contextlib.contextmanager

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import _classroom, _stage
-from benchmarks.buffer_flash import flash_device
-from benchmarks.buffer_write import infos, make_sample
+from benchmarks.buffer_flash import flash_device, open_buffer
+from benchmarks.buffer_write import make_sample
 from edge_agent.audit import AuditLog
-from edge_agent.buffer import Buffer
 from edge_agent.buffer.disk import Disk
 from edge_agent.buffer.identity import BLOCK, Meta, write_meta
+from edge_agent.buffer.kept import Figures, write_figures
+from edge_agent.buffer.rates import FlashState
 from edge_agent.buffer.segment import Segment, segment_files
 from edge_agent.privacy.accepted import replace_file
 from telemetry.ack import Ack
@@ -48,6 +49,8 @@ ENTRIES_DAY: Final = 20
 """Of the audit log: starts, stops, documents, purges."""
 DOCUMENTS_DAY: Final = 3
 """A fresh list of consents at least, each with its file and the gate's memory."""
+FIGURES_DAY: Final = 4
+"""What `buffer status` tells from outside is kept each six hours."""
 DOCUMENT_BYTES: Final = 20_000
 TIMES: Final = 20
 REPEATS: Final = 1
@@ -58,7 +61,6 @@ REACHED: Final = 0.7
 """Of it: a classroom has so little to say that whole blocks and the journal outweigh it; docs/benchmarks.md."""
 RECOMMENDED: Final = "noatime,commit=60"
 """Mount options: systemd/README.md. What is fdatasynced is durable all the same; what is not may wait a minute."""
-NOBODY: Final = "mqtt://[::1]:1"
 
 
 def _cost(written: Callable[[], int], work: Callable[[int], None]) -> float:
@@ -74,16 +76,7 @@ def _cost(written: Callable[[], int], work: Callable[[int], None]) -> float:
 
 async def _burst(folder: Path, written: Callable[[], int]) -> float:
     """Return the device's bytes for one event of a burst, the acknowledgements' included."""
-    buffer = await Buffer.open(
-        folder,
-        site="bench",
-        gateway="gw-1",
-        simulated=True,
-        window_s=2.0,
-        max_bytes=64_000_000,
-        devices=infos(),
-        counters=Counters(),
-    )
+    buffer = await open_buffer(folder)
 
     def acknowledge() -> None:
         while (batch := buffer.take_live()) is not None:
@@ -122,14 +115,19 @@ def _json_bytes(buffer: Path) -> int:
 def _outage(folder: Path, flash: Path, written: Callable[[], int], wires: _classroom.Wires, window_s: float) -> float:
     """Return the device's bytes for a byte of JSON."""
     buffer = flash / f"w{window_s:g}" / "buffer"
-    config = _classroom.configure(folder, wires, mqtt=NOBODY, buffer=buffer, window_s=window_s)
-    with _stage.process([str(_stage.PROGRAMS / "edge-agent"), "run", "--config", str(config)], folder / "agent.log"):
+    config = _classroom.configure(folder, wires, mqtt=_classroom.NOBODY, buffer=buffer, window_s=window_s)
+    with _stage.agent(config, folder / "agent.log"):
         time.sleep(WARM_S)
         os.sync()
         json_before, before = _json_bytes(buffer), written()
         time.sleep(OUTAGE_S)
         os.sync()
         return (written() - before) / (_json_bytes(buffer) - json_before)
+
+
+def _keep_figures(folder: Path) -> None:
+    write_figures(folder, Figures(at_ns=0, per_hour={}, measured=True, flash=FlashState()), Disk())
+    os.sync()  # hours lie between two, so none shares a block with the next
 
 
 def _device(name: str, stack: contextlib.ExitStack, options: str) -> tuple[Path, Callable[[], int], str]:
@@ -149,6 +147,7 @@ def run() -> list[dict[str, Any]]:
         event = asyncio.run(_burst(flash / "events", written))
         meta = Meta(site="bench", gateway="gw-1", epoch="0" * 16, reserved=BLOCK)
         numbers = _cost(written, lambda _: write_meta(flash / "meta", meta, Disk()))
+        figures = _cost(written, lambda _: _keep_figures(flash))
         audit = AuditLog(flash / "audit", counters=Counters())
         entry = _cost(written, lambda number: audit.append("bench", {"n": number}))
         document = _cost(written, lambda number: replace_file(flash / "document", os.urandom(DOCUMENT_BYTES + number)))
@@ -158,6 +157,7 @@ def run() -> list[dict[str, Any]]:
         flash, written, _ = _device("recommended", stack, RECOMMENDED)
         recommended = _outage(folder, flash, written, wires, 10.0)
     day = numbers * BATCHES_DAY / BLOCK + entry * ENTRIES_DAY + (document + memory) * DOCUMENTS_DAY + event * TAPS_DAY
+    day += figures * FIGURES_DAY
     kept = "flash in an outage: bytes for a byte of JSON"
     return [
         _stage.no_more_than(f"flash: one event of {PUPILS} within a minute, {how}", event, "B", EVENT_BUDGET_B),

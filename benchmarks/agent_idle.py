@@ -21,15 +21,13 @@ WARM_S: Final = 6.0
 MEASURED_S: Final = 45.0
 REPEATS: Final = 1
 SLOW_S: Final = 60.0
-NOBODY: Final = "mqtt://[::1]:1"
 BUDGET_SHARE: Final = 1.0
 BUDGET_MB: Final = 60.0
 
 
 def _measure(config: Path, folder: Path) -> tuple[float, float]:
     """Return percent of a core, and resident MB."""
-    command = [str(_stage.PROGRAMS / "edge-agent"), "run", "--config", str(config)]
-    with _stage.process(command, folder / "agent.log") as agent:
+    with _stage.agent(config, folder / "agent.log") as agent:
         time.sleep(WARM_S)
         started, cpu = time.monotonic(), _stage.cpu_s(agent.pid)
         time.sleep(MEASURED_S)
@@ -47,7 +45,7 @@ def run() -> list[dict[str, Any]]:
         figures = []
         for what, mqtt, period_s in (
             ("each minute", broker, SLOW_S),
-            ("each minute, no broker", NOBODY, SLOW_S),
+            ("each minute, no broker", _classroom.NOBODY, SLOW_S),
             ("each second", broker, None),
         ):
             shutil.rmtree(folder / "buffer", ignore_errors=True)

@@ -15,17 +15,13 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from benchmarks import _classroom, _stage
 from benchmarks._standin import Standin, standin
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 STARTS: Final = 5
 BUDGET_S: Final = 1.5
-_PROGRAM: Final = str(_stage.PROGRAMS / "edge-agent")
 _FORGET_PAGES: Final = "3"
 
 
@@ -39,7 +35,7 @@ def forget_pages() -> bool:
     return True
 
 
-def start(command: Sequence[str], folder: Path, heard: Standin) -> tuple[float, float, float]:
+def start(config: Path, folder: Path, heard: Standin) -> tuple[float, float, float]:
     """Start the agent once; return seconds to its first batch, to the first with a reading, and its CPU s by then."""
     known = len(heard.arrivals)
     started = time.monotonic()
@@ -47,7 +43,7 @@ def start(command: Sequence[str], folder: Path, heard: Standin) -> tuple[float, 
     def reading() -> float | None:
         return next((at for at, topic, _ in heard.arrivals[known:] if "/telemetry/open/" in topic), None)
 
-    with _stage.process(command, folder / "agent.log") as agent:
+    with _stage.agent(config, folder / "agent.log") as agent:
         _stage.wait_until(lambda: reading() is not None, "the first reading came")
         cpu = _stage.cpu_s(agent.pid)
         return heard.arrivals[known][0] - started, (reading() or 0.0) - started, cpu
@@ -62,15 +58,14 @@ def run() -> list[dict[str, Any]]:
         heard = stack.enter_context(standin(mqtt))
         wires = stack.enter_context(_classroom.devices(folder))
         config = _classroom.configure(folder, wires, mqtt=mqtt)
-        command = [_PROGRAM, "run", "--config", str(config)]
-        start(command, folder, heard)
+        start(config, folder, heard)
         times: dict[str, list[tuple[float, float, float]]] = {"cold": [], "warm": []}
         for _ in range(STARTS):
             for kind in ("cold", "warm"):
                 for left in ("buffer", "privacy"):
                     shutil.rmtree(folder / left, ignore_errors=True)
                 if kind == "warm" or forget_pages():
-                    times[kind].append(start(command, folder, heard))
+                    times[kind].append(start(config, folder, heard))
     figures = []
     for kind, found in times.items():
         for place, what in enumerate(("first batch", "first reading of a device") if found else ()):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import _boxes, _stage
-from benchmarks._standin import standin
+from benchmarks._standin import standin, values_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,18 +88,17 @@ def run() -> list[dict[str, Any]]:
         heard = stack.enter_context(standin(mqtt))
         port = stack.enter_context(boxes())
         config = configure(folder, mqtt=mqtt, port=port)
-        command = [str(_stage.PROGRAMS / "edge-agent"), "run", "--config", str(config)]
-        agent = stack.enter_context(_stage.process(command, folder / "agent.log", core=core))
+        agent = stack.enter_context(_stage.agent(config, folder / "agent.log", core=core))
         time.sleep(WARM_S)
         heard.arrivals.clear()
         started, cpu = time.monotonic(), _stage.cpu_s(agent.pid)
         time.sleep(MEASURED_S)
-        span_s, cpu_s = time.monotonic() - started, _stage.cpu_s(agent.pid) - cpu
-        good, bad = heard.values()
-        live = sum("/live" in topic for _, topic, _ in heard.arrivals)
+        span_s, cpu_s, arrivals = time.monotonic() - started, _stage.cpu_s(agent.pid) - cpu, heard.arrivals[:]
         said = (folder / "agent.log").read_text()[-1500:]
-    if bad > 0.001 * good or live < 0.99 * len(heard.arrivals) or not good:
-        raise RuntimeError(f"{good} good values and {bad} bad, {live} of {len(heard.arrivals)} batches live:\n{said}")
+    good, bad = values_in(arrivals)
+    live = sum("/live" in topic for _, topic, _ in arrivals)
+    if bad > 0.001 * good or live < 0.99 * len(arrivals) or not good:
+        raise RuntimeError(f"{good} good values and {bad} bad, {live} of {len(arrivals)} batches live:\n{said}")
     name = f"agent, wire to broker, {_boxes.VALUES} values a reading"
     return [
         _stage.at_least(f"{name}: acknowledged on one core", good / span_s, "values/s", NEEDED_VALUES_S),

@@ -11,17 +11,14 @@ import argparse
 import contextlib
 import json
 import os
-import subprocess
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import _stage
+from benchmarks._papers import SETTINGS, SITE, write_papers
 from simulators.demo.config import write_private
-from simulators.demo.handles import handle, subkey
-from simulators.demo.officer import new_officer
 from simulators.ledger import bands_of, read_beats
 from simulators.spec import DeviceSpec
 
@@ -36,7 +33,6 @@ REPEATS: Final = 1
 """It measures for minutes: once is enough."""
 WARM_S: Final = 10.0
 ARRIVAL_S: Final = 5.0
-SITE: Final = "bench"
 PURPOSE: Final = "pe_lesson"
 _CONFIG: Final = """
 site = "{site}"
@@ -46,11 +42,7 @@ simulated = true
 url = "{mqtt}"
 [buffer]
 path = "{folder}/buffer"
-[privacy]
-key_file = "{folder}/keys.toml"
-policy_file = "{folder}/policy.toml"
-consents_file = "{folder}/consents.toml"
-trusted_keys = ["{folder}/officer.pub"]
+{privacy}
 [clock]
 assume_synced = true
 [[link]]
@@ -71,42 +63,6 @@ profile = "ble/heart_rate_service"
 link = "radio"
 options = {{ gatt = true, bindings_file = "{folder}/gatt.toml" }}
 """
-_POLICY: Final = """
-schema = "campus.policy/2"
-site = "{site}"
-serial = 1
-issued_at = {now}
-valid_from = 2000-01-01T00:00:00Z
-valid_until = 2100-01-01T00:00:00Z
-[[purpose]]
-name = "{purpose}"
-basis = "consent"
-zh = "体育课"
-en = "PE lessons"
-[[rule]]
-class = "sensitive"
-purpose = "{purpose}"
-distance = "school"
-consent = true
-[[rule]]
-class = "group"
-purpose = "{purpose}"
-distance = "school"
-"""
-_CONSENTS: Final = """
-schema = "campus.consents/1"
-site = "{site}"
-serial = 1
-issued_at = {now}
-"""
-_CONSENT: Final = """
-[[consent]]
-handle = "{handle}"
-purpose = "{purpose}"
-given_by = "guardian"
-under_14 = true
-valid_until = 2100-01-01T00:00:00Z
-"""
 
 
 def _identifiers() -> list[str]:
@@ -116,29 +72,13 @@ def _identifiers() -> list[str]:
 
 def _configure(folder: Path, *, mqtt: str, hci: str) -> Path:
     """Write the agent's files; return its settings."""
-    key = subkey(b"benchmark" * 4, site=SITE, school_year="2026-2027", purpose=PURPOSE)
-    keys = f'schema = "campus.gateway-keys/1"\nsite = "{SITE}"\nschool_year = "2026-2027"\nsimulated = true\n'
-    write_private(folder / "keys.toml", f'{keys}[keys]\n{PURPOSE} = "{key.hex()}"\n')
     ids = _identifiers()
-    officer, now = new_officer(), datetime.now(UTC).isoformat(timespec="seconds")
-    write_private(folder / "officer.pub", officer.public_line)
-    policy = _POLICY.format(site=SITE, purpose=PURPOSE, now=now)
-    handles = [handle(key, kind="band", identifier=identifier) for identifier in ids]
-    given = "".join(_CONSENT.format(handle=who, purpose=PURPOSE) for who in handles)
-    write_private(folder / "policy.toml", officer.sign(policy.lstrip()))
-    write_private(folder / "consents.toml", officer.sign((_CONSENTS.format(site=SITE, now=now) + given).lstrip()))
+    write_papers(folder, purpose=PURPOSE, rules={"sensitive": True, "group": False}, kind="band", identifiers=ids)
     for name, bound in (("adverts", ids[: RADIO.bands]), ("gatt", ids[RADIO.bands :])):
         write_private(folder / f"{name}.toml", f'schema = "campus.bands/1"\nbound = {json.dumps(bound)}\n')
-    path = folder / "agent.toml"
-    write_private(path, _CONFIG.format(site=SITE, mqtt=mqtt, folder=folder, hci=hci))
+    path, privacy = folder / "agent.toml", SETTINGS.format(folder=folder)
+    write_private(path, _CONFIG.format(site=SITE, mqtt=mqtt, folder=folder, hci=hci, privacy=privacy))
     return path
-
-
-def _stored(store: str) -> list[dict[str, Any]]:
-    """Return the rows that hold a reading: its energy numbers it."""
-    query = [str(_stage.PROGRAMS / "cloud-ingest"), "query", "--store", store, "--measurement", "vitals"]
-    asked = subprocess.run([*query, "--last", "all", "--format", "json"], check=True, capture_output=True)
-    return [row for row in json.loads(asked.stdout) if row.get("energy") is not None]
 
 
 def _delivered(said: Sequence[SaidBeat]) -> tuple[int, int]:
@@ -155,8 +95,7 @@ def run(minutes: float | None = None) -> list[dict[str, Any]]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="campus-bench-")))
         mqtt = stack.enter_context(_stage.mosquitto(folder))
         store = f"sqlite://{folder}/store.sqlite"
-        ingest = [str(_stage.PROGRAMS / "cloud-ingest"), "run", "--mqtt", mqtt, "--store", store]
-        stack.enter_context(_stage.process([*ingest, "--data", str(folder / "ingest")], folder / "ingest.log"))
+        stack.enter_context(_stage.ingest(folder, mqtt=mqtt, store=store))
         bands = ("--bands", str(RADIO.bands), "--gatt-bands", str(RADIO.gatt_bands), "--name", RADIO.name)
         with contextlib.ExitStack() as around:
             said = folder / "said.jsonl"
@@ -164,8 +103,7 @@ def run(minutes: float | None = None) -> list[dict[str, Any]]:
                 _stage.device("ble-bands", *bands, "--said", str(said), log=folder / "radio.log")
             )
             config = _configure(folder, mqtt=mqtt, hci=radio["endpoint"])
-            command = [str(_stage.PROGRAMS / "edge-agent"), "run", "--config", str(config)]
-            agent = stack.enter_context(_stage.process(command, folder / "agent.log"))
+            agent = stack.enter_context(_stage.agent(config, folder / "agent.log"))
             time.sleep(WARM_S)
             started, cpu = time.monotonic(), _stage.cpu_s(agent.pid)
             time.sleep(measured_s)
@@ -173,7 +111,8 @@ def run(minutes: float | None = None) -> list[dict[str, Any]]:
             peak = _stage.peak_rss_mb(agent.pid)
         time.sleep(ARRIVAL_S)  # the radio has stopped: what it said last is still on its way
         adverts, notifications = _delivered(read_beats(said))
-        found = _stored(store)
+        # The rows that hold a reading: its energy numbers it.
+        found = [row for row in _stage.query(store, "vitals", "all") if row.get("energy") is not None]
         log = (folder / "agent.log").read_text()[-1500:]
     if not adverts or not notifications:
         raise RuntimeError(f"the radio delivered {adverts} adverts and {notifications} notifications:\n{log}")

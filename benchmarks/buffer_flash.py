@@ -27,6 +27,7 @@ EVENTS: Final = 300
 PAYLOAD_BYTES: Final = 520
 SECTOR: Final = 512
 MAX_BYTES: Final = 64_000_000
+AT_DEVICE: Final = "at a loop device"
 
 
 @contextlib.contextmanager
@@ -48,7 +49,7 @@ def flash_device(folder: Path, options: str = "noatime") -> Iterator[tuple[Path,
     try:
         number = mounted.stat().st_dev
         stat = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat")
-        yield mounted, lambda: int(stat.read_text().split()[6]) * SECTOR, "at a loop device"
+        yield mounted, lambda: int(stat.read_text().split()[6]) * SECTOR, AT_DEVICE
     finally:
         subprocess.run(["umount", str(mounted)], check=True, timeout=30)
 
@@ -58,8 +59,9 @@ def _process_bytes() -> int:
     return int(lines["write_bytes"])
 
 
-async def _buffer(folder: Path, written: Callable[[], int]) -> float:
-    buffer = await Buffer.open(
+async def open_buffer(folder: Path) -> Buffer:
+    """Return a new buffer of `infos()` in `folder`."""
+    return await Buffer.open(
         folder,
         site="bench",
         gateway="gw-1",
@@ -69,6 +71,10 @@ async def _buffer(folder: Path, written: Callable[[], int]) -> float:
         devices=infos(),
         counters=Counters(),
     )
+
+
+async def _buffer(folder: Path, written: Callable[[], int]) -> float:
+    buffer = await open_buffer(folder)
     chance = random.Random(1)  # noqa: S311
     async with asyncio.TaskGroup() as group:
         group.create_task(buffer.run(), name="buffer")
@@ -77,6 +83,7 @@ async def _buffer(folder: Path, written: Callable[[], int]) -> float:
         before = written()
         for number in range(EVENTS):
             await buffer.append(make_sample(number, chance, event=True))
+        os.sync()  # the file system's journal too
         cost = (written() - before) / EVENTS
         await buffer.close()
     return cost
@@ -93,6 +100,7 @@ def _sqlite(path: Path, written: Callable[[], int]) -> float:
         for _ in range(EVENTS):
             store.execute("INSERT INTO batch (acquired_at_ns, payload) VALUES (?, ?)", (time.time_ns(), payload))
         store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        os.sync()
         return (written() - before) / EVENTS
 
 

@@ -134,7 +134,7 @@ async def delays(url: str) -> dict[str, float]:
         poll(context, create, emit, DeviceState(device="camera"), period_s=PERIOD_S), name="camera"
     )
     await asyncio.sleep(ROUND_S / 2)
-    peak_mb = _peak_mb(drivers[-1].worker_pid)
+    peak_mb = _stage.peak_rss_mb(drivers[-1].worker_pid or 0)
     worst_s = []
     for _ in range(ROUNDS):
         os.kill(drivers[-1].worker_pid or 0, signal.SIGKILL)
@@ -145,12 +145,6 @@ async def delays(url: str) -> dict[str, float]:
     if good < 0.6 * ROUNDS * ROUND_S / PERIOD_S:
         raise RuntimeError(f"only {good} good readings in {ROUNDS * ROUND_S:g} s: {counters.snapshot()}")
     return {"bare_ms": 1000 * bare_s, "ms": 1000 * min(worst_s), "mb": peak_mb}
-
-
-def _peak_mb(pid: int | None) -> float:
-    """Return a process's peak of resident memory in MB (10^6 bytes)."""
-    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return int(lines["VmHWM"].split()[0]) * 1024 / 1e6
 
 
 def run() -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 The broker hands each batch to one of them in turn. Database, broker, workers and the gateways' stand-in run where the
 kernel puts them, so on a machine of two cores two workers are no faster than one: asked is that neither does more
-than its part and that a value costs no more CPU. CPU is the kernel's count for each whole process.
+than its part and that a value costs at most a quarter more CPU. CPU is the kernel's count for each whole process.
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ CREATE TABLE IF NOT EXISTS head (
 """
 _KEPT_HEADS: Final = 10_000
 """Of each gateway; what is audited is rare, so these are years."""
+_KEPT_FLAGS: Final = 1000
+"""Of each gateway, the first ones: more do not make it more suspect."""
 _MOST_GATEWAYS: Final = 100_000
 
 Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -159,6 +161,13 @@ class AuditHeads:
                 " ORDER BY at_ns DESC LIMIT 1 OFFSET ?3)",
                 (head.site, head.gateway, _KEPT_HEADS),
             )
+            if head.step in FLAGGED:
+                self._database.execute(
+                    "DELETE FROM head WHERE site = ?1 AND gateway = ?2 AND step IN ('rewritten', 'shortened')"
+                    " AND at_ns > (SELECT at_ns FROM head WHERE site = ?1 AND gateway = ?2"
+                    " AND step IN ('rewritten', 'shortened') ORDER BY at_ns LIMIT 1 OFFSET ?3)",
+                    (head.site, head.gateway, _KEPT_FLAGS - 1),
+                )
         except sqlite3.Error as error:
             self._counters.add("audit.unwritten")
             _log.error("the head of an audit log cannot be kept: %s", error)

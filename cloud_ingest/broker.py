@@ -38,6 +38,8 @@ WAITING_BYTES: Final = 16 * 1024 * 1024
 """How much may wait to be decoded."""
 V5: Final = aiomqtt.ProtocolVersion.V5
 V311: Final = aiomqtt.ProtocolVersion.V311
+VERSIONS: Final = {"5": (V5,), "3.1.1": (V311,), "auto": (V5, V311)}
+"""Setting `mqtt.protocol` → what is tried, in this order."""
 # 3.1.1: bad user or password, not authorised. 5: the same, banned, bad authentication method.
 _AUTH_CODES: Final = {4, 5, 134, 135, 138, 140}
 _VERSION_CODES: Final = {1, 132}

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import aiomqtt
 import msgspec
 
-from cloud_ingest.broker import V5, V311, HungUp, VersionRefused, connect, subscribe
+from cloud_ingest.broker import V5, VERSIONS, HungUp, VersionRefused, connect, subscribe
+from cloud_ingest.clikit import FAILED, UNAVAILABLE
 from cloud_ingest.deadletter import FILE_NAME, DeadLetters
 from cloud_ingest.service import COUNTERS_NAME
 from cloud_ingest.stores.base import refusal
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from cloud_ingest.stores.base import Store
 
 _STORE_S: Final = 15.0
-_UNAVAILABLE: Final = 69
 _DROPS: Final = re.compile(
-    r"[._](dropped|shed|refused|conflicts|poison|unsent|unfinished|failed|unrouted|shared)(?![a-z])"
+    r"[._](dropped|shed|refused|conflicts|poison|unsent|unfinished|failed|unrouted|shared|lost"
+    r"|too_many|unwritten|rewritten|shortened)(?![a-z])"
 )
 State = Literal["ok", "warning", "failed", "unavailable"]
 
@@ -63,7 +64,7 @@ async def run_checks(settings: Settings | None, data: Path) -> list[Finding]:
 def _by_url(settings: Settings) -> dict[str, list[DataClass]]:
     urls: dict[str, list[DataClass]] = {}
     for data_class in DataClass:
-        urls.setdefault(settings.store.routes.get(data_class, settings.store.url), []).append(data_class)
+        urls.setdefault(settings.store.url_of(data_class), []).append(data_class)
     return urls
 
 
@@ -75,9 +76,8 @@ async def _try_broker(settings: Settings) -> Finding:
     what = f"broker {settings.mqtt.url}"
     # The running ingest's own name must not be taken over: the broker would throw it out.
     mqtt = settings.mqtt.model_copy(update={"client_id": f"{settings.mqtt.client_id[:56]}-check"})
-    wanted = {"5": [V5], "3.1.1": [V311], "auto": [V5, V311]}[mqtt.protocol]
     problem = ""
-    for protocol in wanted:
+    for protocol in VERSIONS[mqtt.protocol]:
         try:
             client = await connect(mqtt, protocol, Counters())
         except AuthError as error:
@@ -174,5 +174,5 @@ def show(findings: Sequence[Finding], *, as_json: bool) -> int:
             sys.stdout.write(f"{finding.state:>11}  {finding.what}: {finding.detail}\n")
     states = {finding.state for finding in findings}
     if "failed" in states:
-        return 1
-    return _UNAVAILABLE if "unavailable" in states else 0
+        return FAILED
+    return UNAVAILABLE if "unavailable" in states else 0

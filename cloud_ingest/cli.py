@@ -1,6 +1,6 @@
 """`cloud-ingest`: run, console, check, query, deadletter.
 
-Exit codes: 0 done, 1 a check failed, 2 wrong usage, 69 broker or store unavailable, 78 wrong settings.
+Exit codes: `clikit.EPILOG`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import typer
 
 from cloud_ingest.clikit import (
     BAD_CONFIG,
+    EPILOG,
     UNAVAILABLE,
     ConfigOption,
     DataFolder,
@@ -45,14 +46,11 @@ _MOST_THREADS: Final = 32
 """Room for our own files beside look-ups at a name server that hangs."""
 _PATIENCE_S: Final = 0.5
 GC_EVERY: Final = 100_000
-_EPILOG: Final = (
-    "Exit codes: 0 done, 1 a check failed, 2 wrong usage, 69 broker or store unavailable, 78 wrong settings."
-)
 
 app = typer.Typer(
     name="cloud-ingest",
     help="Takes batches from the MQTT broker, stores them, and acknowledges only what is stored.",
-    epilog=_EPILOG,
+    epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -61,7 +59,7 @@ AccessFolder = Annotated[
     Path | None, typer.Option("--data", envvar="CAMPUS_INGEST_DATA", help="Folder of the access log.")
 ]
 _LISTEN_HELP: Final = "host:port of the console, such as [::1]:8080; port 0 takes a free one."
-letters_app = typer.Typer(help="Messages that could not be stored.", epilog=_EPILOG, no_args_is_help=True)
+letters_app = typer.Typer(help="Messages that could not be stored.", epilog=EPILOG, no_args_is_help=True)
 app.add_typer(letters_app, name="deadletter")
 app.add_typer(erase_app, name="erase")
 app.add_typer(subject_app, name="subject")
@@ -69,7 +67,7 @@ app.add_typer(gateway_app, name="gateway")
 app.add_typer(audit_app, name="audit")
 
 
-@app.command(epilog=_EPILOG)
+@app.command(epilog=EPILOG)
 def run(  # noqa: PLR0917 - each is an option by name
     config: ConfigOption = None,
     mqtt: MqttOption = None,
@@ -115,7 +113,7 @@ def _check_console() -> None:
         fail(UNAVAILABLE, str(error))
 
 
-@app.command(epilog=_EPILOG)
+@app.command(epilog=EPILOG)
 def console(  # noqa: PLR0917 - each is an option by name
     config: ConfigOption = None,
     mqtt: MqttOption = None,
@@ -158,7 +156,7 @@ async def _leave(threads: ThreadPoolExecutor) -> None:
         await asyncio.sleep(0.01)
 
 
-@app.command(epilog=_EPILOG)
+@app.command(epilog=EPILOG)
 def check(
     config: ConfigOption = None,
     mqtt: MqttOption = None,
@@ -177,7 +175,7 @@ def check(
     raise typer.Exit(show(findings, as_json=as_json))
 
 
-@app.command(epilog=_EPILOG)
+@app.command(epilog=EPILOG)
 def query(  # noqa: PLR0917 - each is an option by name
     store: Annotated[str, typer.Option("--store", help="Store URL.")],
     measurement: Annotated[str, typer.Option("--measurement", help="Such as environment or attendance.")],
@@ -261,7 +259,7 @@ def _say_why_empty(measurement: str, last: str) -> None:
     sys.stderr.write(f"cloud-ingest: no rows of {measurement!r}{period}{known}\n")
 
 
-@letters_app.command("list", epilog=_EPILOG)
+@letters_app.command("list", epilog=EPILOG)
 def list_letters(data: DataFolder, as_json: JsonOption = False) -> None:
     """List dead letters, oldest first."""
     from cloud_ingest.lettercli import list_all  # noqa: PLC0415 - heavy
@@ -269,7 +267,7 @@ def list_letters(data: DataFolder, as_json: JsonOption = False) -> None:
     carry_out(list_all(data, as_json=as_json))
 
 
-@letters_app.command("show", epilog=_EPILOG)
+@letters_app.command("show", epilog=EPILOG)
 def show_letter(
     number: Annotated[int, typer.Argument(help="Number of the letter.")],
     data: DataFolder,
@@ -281,7 +279,7 @@ def show_letter(
     raise typer.Exit(carry_out(show_one(data, number, as_json=as_json)))
 
 
-@letters_app.command("replay", epilog=_EPILOG)
+@letters_app.command("replay", epilog=EPILOG)
 def replay_letters(
     data: DataFolder,
     numbers: Annotated[list[int] | None, typer.Argument(help="Numbers of letters; none means all.")] = None,
@@ -303,7 +301,7 @@ def replay_letters(
     raise typer.Exit(carry_out(replay(data, store, routes, numbers or [], as_json=as_json)))
 
 
-@letters_app.command("purge", epilog=_EPILOG)
+@letters_app.command("purge", epilog=EPILOG)
 def purge_letters(
     data: DataFolder,
     numbers: Annotated[list[int] | None, typer.Argument(help="Numbers of letters.")] = None,

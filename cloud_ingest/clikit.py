@@ -23,8 +23,8 @@ FAILED: Final = 1
 UNAVAILABLE: Final = 69
 BAD_CONFIG: Final = 78
 EPILOG: Final = (
-    "Exit codes: 0 done, 1 something is pending or was found, 2 wrong usage, 69 broker or store unavailable, 78 wrong"
-    " settings."
+    "Exit codes: 0 done, 1 a check failed, something is left or was found, 2 wrong usage,"
+    " 69 broker or store unavailable, 78 wrong settings."
 )
 _HANDLE: Final = re.compile(r"[0-9a-f]{32}")
 _NS: Final = 10**9

@@ -40,7 +40,7 @@ async def affected(settings: Settings, site: str, devices: Collection[tuple[str,
     """Return the handles that its devices stored, and how many people's handles the stolen keys can make at all."""
     mine: dict[str, dict[str, int]] = {}
     all_of_site: dict[str, set[str]] = {}
-    for url in dict.fromkeys([settings.store.url, *settings.store.routes.values()]):
+    for url in settings.store.urls:
         store = open_store(url)
         try:
             for measurement in sorted(MEASUREMENTS - _NOBODY):

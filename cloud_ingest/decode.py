@@ -55,6 +55,12 @@ class Rejected:
     digest: bytes
 
 
+def reject(topic: str, payload: bytes, reason: str) -> Rejected:
+    """Return the rejection of a message that is not to be decoded."""
+    where = parse_topic(topic)
+    return Rejected(reason=reason, identity=_peek(where, payload) if where else None, digest=_digest(payload))
+
+
 def decode(topic: str, payload: bytes, maker: RowMaker) -> Accepted | Rejected:
     """Return what a telemetry message holds; inflates at most 4 MiB and never raises."""
     where = parse_topic(topic)

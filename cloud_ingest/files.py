@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _RETRY_S: Final = 2.0
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -44,8 +46,7 @@ class Files:
             series = self._guard.take_changes() if self._guard is not None else None
             while True:
                 try:
-                    # Shielded: a thread cannot be cancelled, and two of them must not share the connections.
-                    await asyncio.shield(asyncio.to_thread(self._write, letters, changes, series))
+                    await _to_the_end(self._write, letters, changes, series)
                 except (sqlite3.Error, OSError) as error:
                     self._counters.add("files.failed_commits")
                     self.tried_again_at = time.monotonic()
@@ -57,7 +58,7 @@ class Files:
     async def with_letters(self, work: Callable[[DeadLetters], T]) -> T:
         """Return what `work` does with the dead letters, in a thread, while nothing else is written."""
         async with self._lock:
-            return await asyncio.shield(asyncio.to_thread(work, self._dead))
+            return await _to_the_end(work, self._dead)
 
     async def forget_people(self, site: str) -> None:
         """Have the guard forget everybody of a site. Raises sqlite3.Error."""
@@ -69,10 +70,25 @@ class Files:
             guard.forget_people(site)
 
         async with self._lock:
-            await asyncio.shield(asyncio.to_thread(work, guard.take_changes()))
+            await _to_the_end(work, guard.take_changes())
 
     def _write(self, letters: Sequence[Letter], changes: dict[Identity, Entry], series: Changes | None) -> None:
         self._dead.add(letters)
         if self._guard is not None and series is not None:
             self._guard.commit(series)
         self.seen.commit(changes)
+
+
+async def _to_the_end(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Run `work` in a thread, and return only when that is over: a thread cannot be cancelled.
+
+    Whoever comes next, such as the end of the process, must not share the connections with it.
+    """
+    thread = asyncio.ensure_future(asyncio.to_thread(work, *given, **named))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        while not thread.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((thread,))
+        raise

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cloud_ingest import letters
 from cloud_ingest.deadletter import Letter
-from cloud_ingest.decode import Accepted, Identity, Rejected, decode
+from cloud_ingest.decode import Accepted, Identity, Rejected, decode, reject
 from cloud_ingest.parcel import Delivery, Parcel, cost_of
 from cloud_ingest.revoked import REASON
 from telemetry.ack import Refused
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from telemetry.sample import DataClass
 
 _log = logging.getLogger(__name__)
+_MOST_CONFLICTS: Final = 4
+"""Of one batch in hand; more are shed."""
+_MOST_SHED: Final = 100_000
 
 
 class Intake:
@@ -36,7 +39,7 @@ class Intake:
         seen: Seen,
         acks: Acknowledger,
         counters: Counters,
-        revoked: Callable[[str, str], bool] | None = None,
+        revoked: Callable[[str, str], bool],
     ) -> None:
         self._revoked = revoked
         """Whether the batches of (site, gateway) are refused."""
@@ -59,12 +62,11 @@ class Intake:
         """Take one telemetry message; returns at once unless the broker is slow in taking acknowledgements."""
         self._counters.add("intake.messages")
         self._counters.add("intake.bytes", len(delivery.payload))
-        decoded = decode(delivery.topic, delivery.payload, self._maker)
         if self._is_revoked(delivery.topic):
+            # Not even decoded: its devices would use up the series of the site.
             self._counters.add("intake.revoked_gateways")
-            identity = decoded.identity
-            decoded = Rejected(reason=REASON, identity=identity, digest=decoded.digest)
-        if isinstance(decoded, Rejected):
+            self._reject(delivery, reject(delivery.topic, delivery.payload, REASON))
+        elif isinstance(decoded := decode(delivery.topic, delivery.payload, self._maker), Rejected):
             self._reject(delivery, decoded)
         else:
             self._sort(delivery, decoded)
@@ -72,8 +74,8 @@ class Intake:
         await self._acks.flush()
 
     def _is_revoked(self, topic: str) -> bool:
-        where = parse_topic(topic) if self._revoked is not None else None
-        return where is not None and self._revoked is not None and self._revoked(where.site, where.gateway)
+        where = parse_topic(topic)
+        return where is not None and self._revoked(where.site, where.gateway)
 
     def settled(self, parcel: Parcel) -> None:
         """Forget a batch in hand; conflicts that waited for it are refused now."""
@@ -199,7 +201,3 @@ class Intake:
         shed_by, self._shed_by = self._shed_by, set()
         for site, gateway, epoch in shed_by:
             self._acks.greet(site, gateway, epoch)
-
-
-_MOST_CONFLICTS = 4
-_MOST_SHED = 100_000

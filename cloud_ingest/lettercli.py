@@ -17,6 +17,7 @@ from cloud_ingest.erasure.cleaning import handles_in
 from cloud_ingest.erasure.tombstones import FILE_NAME as TOMBSTONES_NAME
 from cloud_ingest.erasure.tombstones import Tombstones
 from cloud_ingest.letters import CONFLICT
+from cloud_ingest.revoked import REASON as REVOKED
 from cloud_ingest.rows import RowMaker
 from cloud_ingest.stores.opening import open_store
 from telemetry.batch import unpack
@@ -102,8 +103,8 @@ async def replay(
             for number in numbers or [filed.id for filed in dead.entries()]:
                 reason = "there is no such letter"
                 found = dead.get(number)
-                if found is not None and found[0].reason.startswith(CONFLICT) and not numbers:
-                    reason = f"{CONFLICT}: what came first is stored; name the letter's number to write over it"
+                if found is not None and not numbers and (why_not := _why_by_number(found[0].reason)):
+                    reason = why_not
                 elif found is not None:
                     reason = await _place(decode(found[0].topic, found[1], maker), url, routes, stores)
                     if not reason:
@@ -120,6 +121,15 @@ async def replay(
         for result in results:
             sys.stdout.write(f"{result['id']:>6}  {'stored' if result['stored'] else result['reason']}\n")
     return 0 if all(result["stored"] for result in results) else 1
+
+
+def _why_by_number(reason: str) -> str:
+    """Return why a letter with this reason is replayed only when it is named; an empty text if it is with all."""
+    if reason.startswith(CONFLICT):
+        return f"{CONFLICT}: what came first is stored; name the letter's number to write over it"
+    if reason == REVOKED:
+        return f"{REVOKED}: nobody can tell what is true of it; name the letter's number to store it all the same"
+    return ""
 
 
 async def _place(

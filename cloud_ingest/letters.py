@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CONFLICT: Final = "conflict"
 """How the reason begins when a batch came again with other bytes."""
+MOST_REASONS: Final = 16
+"""Different ones in one batch; what is beyond shares the last: a letter and a refusal each would be thousands."""
 
 
 def for_samples(
@@ -22,7 +24,11 @@ def for_samples(
 ) -> tuple[list[Letter], list[Refused]]:
     """Return one letter and one refusal for each reason; with all samples refused alike, the letter is `payload`."""
     by_reason: dict[str, list[int]] = {}
+    last = ""
     for index, reason in sorted(refused.items()):
+        if reason not in by_reason and len(by_reason) >= MOST_REASONS - 1:
+            last = last or f"too many different faults to be told apart; the first: {reason}"
+            reason = last  # noqa: PLW2901
         by_reason.setdefault(reason, []).append(index)
     total = sum(len(block.samples) for block in batch.devices)
     letters: list[Letter] = []

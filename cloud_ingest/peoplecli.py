@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import time
@@ -90,13 +89,11 @@ def compromised(  # noqa: PLR0917
 ) -> None:
     """Refuse a gateway's batches from now on, and tell who is affected and which keys must be renewed."""
     from cloud_ingest import revoked  # noqa: PLC0415
-    from cloud_ingest.access import AccessLog  # noqa: PLC0415
+    from cloud_ingest.access import AccessLog, who  # noqa: PLC0415
     from cloud_ingest.compromised import affected, devices_of  # noqa: PLC0415
 
     settings = settings_of(config, mqtt, store, data)
-    revocation = revoked.Revocation(
-        site=site, gateway=gateway, at_ns=time.time_ns(), by=getpass.getuser(), reason=reason
-    )
+    revocation = revoked.Revocation(site=site, gateway=gateway, at_ns=time.time_ns(), by=who(), reason=reason)
     or_fail(lambda: revoked.add(settings.data, revocation))
     typer.echo(f"gateway {gateway} of {site}: its batches are refused from now on ({revoked.REASON})")
     named = [one.partition("/") for one in device or ()]

@@ -95,7 +95,7 @@ class Placer:
                 outcome = await self._answer(rows)
             except StoreBusy as busy:
                 self._counters.add("writer.store_busy")
-                # Never earlier than the store asks, never all at once, never longer than the cap.
+                # Not before the store asks, never all at once, but never longer than the cap whatever it asks.
                 pause_s = min(max(busy.retry_after_s, wait_s * random.uniform(0.5, 1.0)), LONGEST_WAIT_S)  # noqa: S311
                 _log.warning("store %s is busy (%s); next attempt in %.1f s", self._store.name, busy, pause_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)

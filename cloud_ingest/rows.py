@@ -90,7 +90,7 @@ class RowMaker:
         self._window = window or TimeWindow()
         self._counters = counters
         self._now_ns = now_ns
-        self._plans: dict[tuple[object, ...], _Plan | str] = {}
+        self._plans: dict[tuple[object, ...], _Plan] = {}
         self._subjects: dict[tuple[str, str], Series] = {}
         self._gateways: dict[str, str] = {}
         """Series → the gateway that sent it last."""
@@ -184,19 +184,20 @@ class RowMaker:
             *block.quantities,
             *block.quantities.values(),
         )
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = _make_plan(batch, block)
-            if isinstance(plan, str):
-                return plan
-            refusal = self._refusal(batch, block, plan.series)
-            if refusal is not None:
-                return refusal  # an hour later it may be admitted
-            if len(self._plans) >= _CACHE_SIZE:
-                self._plans.clear()
-                self._gateways.clear()
-            self._plans[key] = plan
-            self._note_gateway(plan.series, batch, block)
+        known = self._plans.get(key)
+        if known is not None:
+            return known
+        plan = _make_plan(batch, block)
+        if isinstance(plan, str):
+            return plan
+        refusal = self._refusal(batch, block, plan.series)
+        if refusal is not None:
+            return refusal  # an hour later it may be admitted
+        if len(self._plans) >= _CACHE_SIZE:
+            self._plans.clear()
+            self._gateways.clear()
+        self._plans[key] = plan
+        self._note_gateway(plan.series, batch, block)
         return plan
 
     def _refusal(self, batch: Batch, block: DeviceBlock, series: Series) -> str | None:

@@ -38,6 +38,10 @@ CREATE INDEX IF NOT EXISTS seen_by_gateway ON seen (gateway, id);
 """
 FILE_NAME: Final = "seen.sqlite"
 _RECENT: Final = 50_000
+MOST_EPOCHS: Final = 100
+"""Of each gateway, those whose highest number is known by heart; an honest one has a new epoch once in years."""
+MOST_REFUSED: Final = 256
+"""Samples in an answer that is remembered: a batch with more is written again when it comes again, as equal rows."""
 _refusals = msgspec.json.Decoder(list[Refused])
 
 
@@ -65,12 +69,12 @@ class Seen:
         self._writer.execute("PRAGMA synchronous=NORMAL")
         self._recent: OrderedDict[Identity, Entry] = OrderedDict()
         self._changed: dict[Identity, Entry] = {}
-        self._highest: dict[tuple[str, str], int] = {
-            (gateway, epoch): number
-            for gateway, epoch, number in self._reader.execute(
-                "SELECT gateway, epoch, max(number) FROM seen GROUP BY gateway, epoch"
-            )
-        }
+        self._highest: dict[str, dict[str, int]] = {}
+        """Gateway → epoch → number."""
+        for gateway, epoch, number in self._reader.execute(
+            "SELECT gateway, epoch, max(number) FROM seen GROUP BY gateway, epoch"
+        ):
+            self._note_highest(gateway, epoch, number)
         self._added: dict[str, int] = {}
 
     def lookup(self, identity: Identity) -> Entry | None:
@@ -79,7 +83,7 @@ class Seen:
         if entry is not None:
             return entry
         gateway = _key(identity)
-        if identity.number > self._highest.get((gateway, identity.epoch), -1):
+        if self._is_new(gateway, identity):
             return None
         row = self._reader.execute(
             "SELECT digest, settled, refused FROM seen WHERE gateway = ? AND epoch = ? AND number = ?",
@@ -90,19 +94,28 @@ class Seen:
     def gateways(self, site: str) -> list[str]:
         """Return the gateways of a site that ever sent a batch, as far as is remembered."""
         first, last = f"{site}/", f"{site}0"  # 0 follows the slash
-        found = {gateway for gateway, _ in self._highest if first < gateway < last}
-        return sorted(gateway.removeprefix(first) for gateway in found)
+        return sorted(gateway.removeprefix(first) for gateway in self._highest if first < gateway < last)
 
     def claim(self, identity: Identity, digest: bytes) -> None:
         """Bind `identity` to its bytes."""
         self._put(identity, Entry(digest=digest))
-        gateway = _key(identity)
-        if identity.number > self._highest.get((gateway, identity.epoch), -1):
-            self._highest[gateway, identity.epoch] = identity.number
+        self._note_highest(_key(identity), identity.epoch, identity.number)
+
+    def _is_new(self, gateway: str, identity: Identity) -> bool:
+        """Tell whether nothing of an identity can stand in the file."""
+        epochs = self._highest.get(gateway, {})
+        highest = epochs.get(identity.epoch, -1)
+        return identity.number > highest and (highest >= 0 or len(epochs) < MOST_EPOCHS)
+
+    def _note_highest(self, gateway: str, epoch: str, number: int) -> None:
+        epochs = self._highest.setdefault(gateway, {})
+        if epoch in epochs or len(epochs) < MOST_EPOCHS:
+            epochs[epoch] = max(number, epochs.get(epoch, -1))
 
     def settle(self, identity: Identity, digest: bytes, refused: tuple[Refused, ...]) -> None:
-        """Note the final answer, to be given again to a resend."""
-        self._put(identity, Entry(digest=digest, settled=True, refused=refused))
+        """Note the final answer, to be given again to a resend; one of too many refusals is not remembered."""
+        if sum(len(one.samples) for one in refused) <= MOST_REFUSED:
+            self._put(identity, Entry(digest=digest, settled=True, refused=refused))
 
     def _put(self, identity: Identity, entry: Entry) -> None:
         self._recent[identity] = self._changed[identity] = entry
@@ -161,19 +174,19 @@ def _key(identity: Identity) -> str:
 
 def gateways_in(data: Path, site: str) -> list[str]:
     """Return the gateways of a site in the memory of a data folder, whether or not its ingest runs."""
-    path = data / FILE_NAME
-    if not path.is_file():
-        return []
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as reader:
-        rows = reader.execute("SELECT DISTINCT gateway FROM seen").fetchall()
-    return sorted(gateway.removeprefix(f"{site}/") for (gateway,) in rows if gateway.startswith(f"{site}/"))
+    return sorted(gateway for where, gateway in _senders_in(data) if where == site)
 
 
 def sites_in(data: Path) -> list[str]:
     """Return the sites in the memory of a data folder."""
+    return sorted({site for site, _ in _senders_in(data)})
+
+
+def _senders_in(data: Path) -> list[tuple[str, str]]:
+    """Return (site, gateway) of whoever sent a batch."""
     path = data / FILE_NAME
     if not path.is_file():
         return []
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as reader:
         rows = reader.execute("SELECT DISTINCT gateway FROM seen").fetchall()
-    return sorted({gateway.partition("/")[0] for (gateway,) in rows})
+    return [(site, gateway) for site, _, gateway in (name.partition("/") for (name,) in rows)]

@@ -210,7 +210,7 @@ class Service:
 
     async def _open_stores(self) -> dict[DataClass, str]:
         """Open each distinct store; return class → store name. A class whose promises its store breaks has none."""
-        urls = {c: self.settings.store.routes.get(c, self.settings.store.url) for c in DataClass}
+        urls = {c: self.settings.store.url_of(c) for c in DataClass}
         opened: dict[str, Store] = {}
         for url in urls.values():
             if url not in opened:

@@ -92,6 +92,15 @@ class StoreSettings(BaseModel):
     mirror_values: Positive = 500_000
     """How many values may wait for each mirror; beyond that the oldest are dropped."""
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Each store once, without the mirrors."""
+        return tuple(dict.fromkeys([self.url, *self.routes.values()]))
+
+    def url_of(self, data_class: DataClass) -> str:
+        """Where the rows of a class go."""
+        return self.routes.get(data_class, self.url)
+
 
 class DeadLetterSettings(BaseModel):
     """How much of what could not be stored is kept."""

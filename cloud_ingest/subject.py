@@ -31,7 +31,7 @@ SCHEMA: Final = "campus.subject-export/1"
 async def collect(settings: Settings, handle: str) -> dict[str, Any]:
     """Return the copy. Raises StoreBusy, AuthError or ConfigError if a store cannot be asked: then it is none."""
     stores: dict[str, dict[str, Any]] = {}
-    for url in dict.fromkeys([settings.store.url, *settings.store.routes.values()]):
+    for url in settings.store.urls:
         store = open_store(url)
         try:
             rows = {

@@ -148,7 +148,10 @@ class Subscriber:
 
     async def _take(self, client: BrokerClient, message: aiomqtt.Message, intake: Intake) -> None:
         topic = message.topic.value
-        if topic.endswith("/status"):
+        if topic.split("/", 5)[4:5] == [Channel.TELEMETRY]:
+            # Whatever follows: only the intake acknowledges, and what nobody acknowledges stops all others.
+            await intake.accept(BrokerDelivery(client, message))
+        elif topic.endswith("/status"):
             self._note_status(topic, bytes(message.payload))
         elif take := next((take for _, is_it, take in self._listeners if is_it(topic)), None):
             take(topic, bytes(message.payload))

@@ -14,7 +14,7 @@ from cloud_ingest.placing import Placer
 from telemetry.topics import Flow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from cloud_ingest.acks import Acknowledger
     from cloud_ingest.deadletter import Letter
@@ -140,9 +140,13 @@ class Writer:
 
     async def settled_so_far(self) -> None:
         """Wait until everything that is in hand now is settled, whatever comes meanwhile."""
-        mine = {id(parcel) for parcel in (*self._waiting, *chain(*self._groups))}
-        while mine & {id(parcel) for parcel in (*self._waiting, *chain(*self._groups))}:
+        # The parcels themselves: what comes later may have the id of one that is gone.
+        mine = set(self._in_hand())
+        while not mine.isdisjoint(self._in_hand()):
             await self._settled.wait()
+
+    def _in_hand(self) -> Iterator[Parcel]:
+        return chain(*self._groups, self._waiting)
 
     def hurry(self) -> None:
         """Stop grouping: write what is in hand at once. For the end of the process."""
@@ -259,7 +263,7 @@ class Writer:
         ends = accumulate(len(parcel.rows) for parcel in group)
         for parcel, end in zip(group, ends, strict=True):
             first = end - len(parcel.rows)
-            mine = {rows[i].sample: reason for i, reason in refused.items() if first <= i < end}
+            mine = {rows[i].sample: refused[i] for i in range(first, end) if i in refused}
             if not mine or parcel.batch is None:
                 continue
             new, refusals = letters.for_samples(parcel.topic, parcel.batch, mine)
@@ -276,7 +280,7 @@ class Writer:
         self.progress_at = time.monotonic()
         self._busy_until = time.monotonic() + pause_s
         self._patience = True
-        for parcel in (*chain(*self._groups), *self._waiting):
+        for parcel in self._in_hand():
             self._let_wait(parcel, pause_s)
         await self._acks.flush()
 

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from telemetry.batch import DeviceInfo
 
 _LOG: Final = logging.getLogger(__name__)
-_MIN_PATIENCE_S: Final = 30.0
-_PERIODS_OF_PATIENCE: Final = 5
 _GOODBYE_S: Final = 3.5
 
 
@@ -159,9 +157,9 @@ class Agent:
             waiting=room.state,
         )
         devices = Devices(settings, devices=self._configuration.devices, states=self._states, clock=self._clock)
-        progress = Progress(lambda: pipeline.passed, lambda: buffer.status().disk_busy_s, patience_s=self._patience_s())
         # A fault of our own ends the agent, but what is in memory is on disk by then.
-        async with buffer, asyncio.TaskGroup() as group:
+        async with buffer, contextlib.AsyncExitStack() as at_last, asyncio.TaskGroup() as group:
+            at_last.push_async_callback(room.close)
             group.create_task(buffer.run(), name="buffer")
             sending = group.create_task(_erase_then_send(eraser, publisher), name="publisher")
             erasing = group.create_task(eraser.run(), name="eraser")
@@ -177,7 +175,7 @@ class Agent:
                 group.create_task(show(devices, publisher.show_devices), name="devices"),
                 group.create_task(documents.watch(), name="documents"),
                 group.create_task(commands.run(), name="commands"),
-                group.create_task(feed_watchdog(progress), name="watchdog"),
+                group.create_task(feed_watchdog(self._progress(buffer)), name="watchdog"),
             ]
             if groups is not None:
                 sources.append(group.create_task(groups.run(lessons.emit), name="groups"))
@@ -265,9 +263,11 @@ class Agent:
             if link.name in first
         }
 
-    def _patience_s(self) -> float | None:
-        periods = [source.device.period_s for source in self._sources if source.polled]
-        return max(_MIN_PATIENCE_S, _PERIODS_OF_PATIENCE * max(periods)) if periods else None
+    def _progress(self, buffer: Buffer) -> Progress:
+        polled = [
+            (self._states[source.context.device], source.device.period_s) for source in self._sources if source.polled
+        ]
+        return Progress(polled, lambda: buffer.status().disk_busy_s)
 
     def _source(self, device: Device) -> _Source:
         context = DeviceContext(

@@ -14,26 +14,23 @@ from edge_agent.audit import Head
 from edge_agent.audit import lines as audit_lines
 from edge_agent.audit import verify as verify_chain
 from edge_agent.audit.chain import read
+from edge_agent.cli_common import DEFAULT_CONFIG, EXIT_CONFIG, EXIT_FAILED, ConfigOption, JsonOption
 from telemetry.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from edge_agent.audit import Entry, Verdict
     from edge_agent.settings import Settings
 
-EXIT_FAILED: Final = 1
-EXIT_CONFIG: Final = 78
 _EPILOG: Final = "Exit codes: 0 nothing found, 1 the log was altered, 2 wrong usage, 78 a wrong file."
 _SEE: Final = "cloud-ingest audit heads --json"
 
 app = typer.Typer(help="What the gateway did with data about people.", epilog=_EPILOG, no_args_is_help=True)
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The agent's TOML file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-DEFAULT: Final = Path("/etc/campus-edge/agent.toml")
+HeadsOption = Annotated[Path | None, typer.Option("--heads", help=f"What the cloud holds: the output of `{_SEE}`.")]
 
 
 @app.command(epilog=_EPILOG)
 def show(
-    config: ConfigOption = DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     last: Annotated[int, typer.Option("--last", min=1, help="How many entries.")] = 50,
     json_: JsonOption = False,
 ) -> None:
@@ -45,10 +42,8 @@ def show(
 
 @app.command(epilog=_EPILOG)
 def verify(
-    config: ConfigOption = DEFAULT,
-    heads: Annotated[
-        Path | None, typer.Option("--heads", help=f"What the cloud holds: the output of `{_SEE}`.")
-    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    heads: HeadsOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Name altered, missing and reordered entries, and those that no head of the cloud vouches for."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_agent.audit import AuditLog
@@ -17,19 +19,32 @@ if TYPE_CHECKING:
     from telemetry.counters import Counters
 
 _LOG: Final = logging.getLogger(__name__)
+REFUSALS_AN_HOUR: Final = 60
+"""So many are written down: whoever may publish on `command` can cause any number, and old entries go by size."""
 
 
 class Auditor:
     """Appends to the audit log; without one (the folder cannot be used) it is silent, and health says so."""
 
-    def __init__(self, log: AuditLog | None) -> None:
+    def __init__(self, log: AuditLog | None, *, counters: Counters) -> None:
         self._log = log
+        self._counters = counters
+        self._refused_s: deque[float] = deque(maxlen=REFUSALS_AN_HOUR)
         self._told: dict[DocumentKind, tuple[object, ...]] = {}
 
     def __call__(self, event: str, **detail: Any) -> None:
         """Add an entry. No handle, no identifier may stand in it."""
         if self._log is not None:
             self._log.append(event, detail)
+
+    def refused(self, event: str, **detail: Any) -> None:
+        """Add an entry about a message that was refused; of too many in an hour the rest is only counted."""
+        now_s = time.monotonic()
+        if len(self._refused_s) == self._refused_s.maxlen and now_s - self._refused_s[0] < 3600:  # noqa: PLR2004
+            self._counters.add("audit.unwritten_refusals")
+            return
+        self._refused_s.append(now_s)
+        self(event, **detail)
 
     def document(self) -> dict[str, Any] | None:
         """Return the head, for health; none without a log."""
@@ -59,7 +74,7 @@ class Auditor:
         async def audited(command: Command) -> Answer:
             answer = await handle(command)
             if not answer["ok"]:
-                self(event, kind=answer.get("document"), serial=answer.get("serial"))
+                self.refused(event, kind=answer.get("document"), serial=answer.get("serial"))
             return answer
 
         return audited
@@ -68,11 +83,11 @@ class Auditor:
 def open_audit(folder: Path, *, counters: Counters, now_ns: Callable[[], int]) -> Auditor:
     """Return the auditor of the log in `folder`. A folder that cannot be used stops nothing: it is told and counted."""
     try:
-        return Auditor(AuditLog(folder, counters=counters, now_ns=now_ns))
+        return Auditor(AuditLog(folder, counters=counters, now_ns=now_ns), counters=counters)
     except OSError as error:
         counters.add("audit.unwritten")
         _LOG.error("%s cannot be used (%s): nothing is audited → mend its rights, or the disk", folder, error.strerror)
-        return Auditor(None)
+        return Auditor(None, counters=counters)
 
 
 def _said(standing: Standing) -> tuple[object, ...]:

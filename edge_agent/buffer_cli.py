@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from edge_agent.cli_common import DEFAULT_CONFIG, EPILOG, EXIT_CONFIG, EXIT_UNAVAILABLE, ConfigOption
+from edge_agent.cli_common import DEFAULT_CONFIG, EPILOG, EXIT_CONFIG, EXIT_UNAVAILABLE, ConfigOption, JsonOption
 from telemetry.errors import ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.buffer import BufferStatus, FlashState
     from edge_agent.settings import Settings
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 buffer_app = typer.Typer(help="The durable buffer.", epilog=EPILOG, no_args_is_help=True)
 _RATES: Final = {

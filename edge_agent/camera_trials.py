@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from edge_agent.camera_cli import camera_app, ended, named_camera
-from edge_agent.cli_common import DEFAULT_CONFIG, EPILOG, EXIT_CONFIG, EXIT_FAILED, EXIT_UNAVAILABLE, ConfigOption
+from edge_agent.cli_common import (
+    DEFAULT_CONFIG,
+    EPILOG,
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_UNAVAILABLE,
+    ConfigOption,
+    JsonOption,
+)
 from telemetry.errors import AuthError, ConfigError, DeviceUnavailable, ProtocolError
 
 if TYPE_CHECKING:
@@ -21,7 +29,6 @@ __all__ = ["camera_app"]
 _TRUTH: Final = "What they truly show: file,count, or file,x,y,w,h in px with a line for each person."
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of pictures: JPEG, PNG, BMP or WebP.")]
 TruthOption = Annotated[Path | None, typer.Option(help=_TRUTH)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @camera_app.command(epilog=EPILOG)

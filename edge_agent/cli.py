@@ -12,14 +12,22 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from edge_agent.audit_page import app as audit_app
 from edge_agent.buffer_cli import buffer_app
 from edge_agent.camera_trials import camera_app
-from edge_agent.cli_common import DEFAULT_CONFIG, EPILOG, EXIT_CONFIG, EXIT_FAILED, EXIT_UNAVAILABLE, ConfigOption
+from edge_agent.cli_common import (
+    DEFAULT_CONFIG,
+    EPILOG,
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_UNAVAILABLE,
+    ConfigOption,
+    JsonOption,
+)
 from edge_agent.models_cli import models_app
 from edge_agent.officer import app as privacy_app
 from telemetry.errors import ConfigError, Problem
@@ -29,8 +37,6 @@ if TYPE_CHECKING:
 
 _LOOKUP: Final = "lookup"
 _LOOKUP_PATIENCE_S: Final = 0.3
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 app = typer.Typer(
     help="The campus-edge gateway agent.",

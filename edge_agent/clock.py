@@ -144,13 +144,13 @@ class Clock:
     def synced(self) -> bool:
         """Tell whether UTC is known; looks at the system's clock and follows it when it was set and is believed."""
         system_ns = _system_offset_ns()
-        if self.source is Source.SYSTEM and self._offset_ns is not None:
-            moved = abs(system_ns - self._offset_ns) > _EVEN_NS
-            self.held = moved and not self._believable(system_ns, moved=True)
-            if moved and not self.held:
-                self._adopt(system_ns, Source.SYSTEM)
-        elif self._believable(system_ns, moved=False):
+        moved = self._offset_ns is not None and abs(system_ns - self._offset_ns) > _EVEN_NS
+        if self.source is Source.SYSTEM and not moved:
+            self.held = False
+        elif self._believable(system_ns, moved=moved):
             self._adopt(system_ns, Source.SYSTEM)
+        elif self.source is Source.SYSTEM:
+            self.held = True
         return self._offset_ns is not None
 
     def _believable(self, system_ns: int, *, moved: bool) -> bool:

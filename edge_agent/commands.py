@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from telemetry.erasure import COMMAND_SCHEMA
 from telemetry.errors import ProtocolError
 from telemetry.signed import MAX_BYTES
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from telemetry.counters import Counters
 
 _LOG: Final = logging.getLogger(__name__)
-SCHEMA: Final = "campus.command/1"
 REPLY_SCHEMA: Final = "campus.reply/1"
 MAX_WAITING: Final = 8
 MAX_COMMAND_BYTES: Final = 2 * MAX_BYTES
@@ -52,7 +52,7 @@ class Commands:
     counters: Counters
     site: str
     gateway: str
-    _waiting: asyncio.Queue[bytes] | None = None
+    _waiting: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING))
 
     def take(self, payload: bytes) -> None:
         """Take one message; one that is too large, or of too many, is dropped and counted."""
@@ -62,20 +62,14 @@ class Commands:
             self.counters.add("commands.too_large")
             return
         try:
-            self._queue.put_nowait(payload)
+            self._waiting.put_nowait(payload)
         except asyncio.QueueFull:
             self.counters.add("commands.dropped")
 
     async def run(self) -> None:
         """Carry out what was taken, one after the other."""
         while True:
-            self.reply(await self._answer(await self._queue.get()))
-
-    @property
-    def _queue(self) -> asyncio.Queue[bytes]:
-        if self._waiting is None:
-            self._waiting = asyncio.Queue(MAX_WAITING)
-        return self._waiting
+            self.reply(await self._answer(await self._waiting.get()))
 
     async def _answer(self, payload: bytes) -> dict[str, Any]:
         head = {
@@ -106,8 +100,8 @@ def _decoded(payload: bytes) -> Command:
         command = msgspec.json.decode(payload, type=Command)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError("the command cannot be decoded") from error
-    if command.schema != SCHEMA:
-        raise ProtocolError(f"schema {command.schema[:40]!r} is not supported; this version takes {SCHEMA!r}")
+    if command.schema != COMMAND_SCHEMA:
+        raise ProtocolError(f"schema {command.schema[:40]!r} is not supported; this version takes {COMMAND_SCHEMA!r}")
     return command
 
 

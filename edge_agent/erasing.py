@@ -143,15 +143,14 @@ class Eraser:
             order = self._order(command)
         except ProtocolError as error:
             self._counters.add("privacy.commands_refused")
-            self._audit("erase_refused", why=str(error)[:200])
+            self._audit.refused("erase_refused", why=str(error)[:200])
             raise
-        new = {
-            erasure.request: Known(erasure=erasure)
-            for erasure in order.erasure
-            if erasure.request not in self._memory.requests
-        }
-        if new or order.serial > self._memory.serial:
-            requests = dict(list((self._memory.requests | new).items())[-MAX_REMEMBERED:])
+        before = self._memory.requests
+        named = {one.request: before.get(one.request) or Known(erasure=one) for one in order.erasure}
+        if named.keys() - before.keys() or order.serial > self._memory.serial:
+            # What the order names comes last: of too many the oldest that it does not name are forgotten.
+            others = {request: known for request, known in before.items() if request not in named}
+            requests = dict(list((others | named).items())[-MAX_REMEMBERED:])
             await self._remember(msgspec.structs.replace(self._memory, serial=order.serial, requests=requests))
         settled = await self.settle()
         if not settled:

@@ -7,7 +7,9 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.buffer import HEADER_BYTES, priority_of
+from edge_agent.buffer.buffer import SPILL_SHARE
 from edge_agent.catalogue import GATEWAY_PROFILE, device_info, find_profile
+from edge_agent.health import ROW_EVERY_S
 from telemetry.batch import SCHEMA, Batch, BatchSample, DeviceBlock, encode_batch, pack
 from telemetry.quantities import QUANTITIES, Kind
 from telemetry.sample import PERSON_CLASSES, DataClass, Durability
@@ -25,7 +27,6 @@ EVENTS_AN_HOUR: Final = 600.0
 PERSONS: Final = 50
 """Who may wear something that one receiver hears."""
 _HOUR_S: Final = 3600.0
-_SPILL_SHARE: Final = 0.75
 _HANDLE: Final = "0" * 32
 _AT_NS: Final = 1_800_000_000_000_000_000
 
@@ -43,7 +44,7 @@ def estimate(settings: Settings, devices: Mapping[str, Device]) -> dict[str, flo
         sources.append((device.profile, name, rate, event))
     gateway = find_profile(GATEWAY_PROFILE, "the gateway's own", settings.profile_folders, [])
     if gateway is not None:
-        sources.append((gateway, settings.gateway, _HOUR_S / 60, False))
+        sources.append((gateway, settings.gateway, _HOUR_S / ROW_EVERY_S, False))
     people = settings.privacy.key_file is not None
     found: dict[str, float] = {}
     for data_class in DataClass:
@@ -60,7 +61,7 @@ def estimate(settings: Settings, devices: Mapping[str, Device]) -> dict[str, flo
 def _bytes_an_hour(settings: Settings, sources: Sequence[_Source], data_class: DataClass, *, event: bool) -> float:
     rates = [rate for _, _, rate, _ in sources]
     # What comes within a window goes to disk as one batch; an event is one by itself.
-    rounds = sum(rates) if event else min(max(rates), _HOUR_S / (_SPILL_SHARE * settings.window_s))
+    rounds = sum(rates) if event else min(max(rates), _HOUR_S / (SPILL_SHARE * settings.window_s))
     chance = random.Random(1)  # noqa: S311 - made-up values, the same each time
     blocks = []
     for profile, name, rate, _ in sources[:1] if event else sources:

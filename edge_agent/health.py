@@ -14,7 +14,7 @@ from edge_agent.notify import notify, watchdog_period_s
 from telemetry.sample import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from edge_agent.buffer import FlashState
     from edge_agent.clock import Clock
@@ -27,6 +27,8 @@ SCHEMA: Final = "campus.health/1"
 ROW_EVERY_S: Final = 60.0
 DISK_HANGS_S: Final = 30.0
 """A write that takes so long: the flash card or its driver is stuck, and a restart is the only cure."""
+MIN_PATIENCE_S: Final = 30.0
+_PERIODS_OF_PATIENCE: Final = 5
 _DROPPED: Final = ("buffer.dropped_values", "buffer.expired_values")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -181,23 +183,21 @@ async def tell(
 class Progress:
     """Whether the agent really works: samples move on and the disk does not hang; that the loop turns is not enough."""
 
-    def __init__(
-        self, passed: Callable[[], int], disk_busy_s: Callable[[], float], *, patience_s: float | None
-    ) -> None:
-        self._passed = passed
+    def __init__(self, polled: Sequence[tuple[DeviceState, float]], disk_busy_s: Callable[[], float]) -> None:
+        self._polled = polled
+        """The devices that are read, each with its period in s: the others may be silent for as long as they like."""
         self._disk_busy_s = disk_busy_s
-        self._patience_s = patience_s
-        """Longest time without a sample; none where only people's cards make samples."""
         self._last = -1
         self._moved_s = time.monotonic()
 
     def alive(self) -> bool:
-        """Tell whether something moved lately."""
-        passed = self._passed()
-        if passed != self._last:
+        """Tell whether something moved lately, if there is a device that has to be read now."""
+        passed = sum(state.passed for state, _ in self._polled)
+        longest_s = max((period_s for state, period_s in self._polled if not state.refused), default=None)
+        if passed != self._last or longest_s is None:
             self._last, self._moved_s = passed, time.monotonic()
-        moving = self._patience_s is None or time.monotonic() - self._moved_s < self._patience_s
-        return moving and self._disk_busy_s() < DISK_HANGS_S
+        patience_s = max(MIN_PATIENCE_S, _PERIODS_OF_PATIENCE * (longest_s or 0.0))
+        return time.monotonic() - self._moved_s < patience_s and self._disk_busy_s() < DISK_HANGS_S
 
 
 async def feed_watchdog(progress: Progress) -> None:

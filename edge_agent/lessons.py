@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from edge_agent.catalogue import device_info
 from edge_agent.groups import ClassList, Groups, Seat
 from edge_agent.privacy.documents import offset_minutes
+from edge_agent.privacy.times import DAY_NS, minutes_ns, since_midnight
 from telemetry.sample import WithheldReason
 from telemetry.topics import NAME
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 LESSON_PROFILE: Final = "campus/lesson"
 PURPOSE: Final = "pe_lesson"
 QUANTITY: Final = "heart_rate"
-_MINUTE_NS: Final = 60_000_000_000
-_DAY_NS: Final = 24 * 60 * _MINUTE_NS
 _HANDLES_KEPT: Final = 4096
 
 
@@ -130,13 +129,8 @@ class RosterRegister:
 
 def _utc_ns(in_force: InForce, moment: time, at_ns: int) -> int:
     """Return the UTC nanoseconds of local time `moment` on the local day of `at_ns`."""
-    offset_ns = (offset_minutes(in_force.policy.utc_offset) if in_force.policy is not None else 0) * _MINUTE_NS
-    midnight_ns = (at_ns + offset_ns) // _DAY_NS * _DAY_NS - offset_ns
-    return (
-        midnight_ns
-        + (moment.hour * 60 + moment.minute) * _MINUTE_NS
-        + (moment.second * 10**6 + moment.microsecond) * 1000
-    )
+    offset_ns = minutes_ns(offset_minutes(in_force.policy.utc_offset)) if in_force.policy is not None else 0
+    return (at_ns + offset_ns) // DAY_NS * DAY_NS - offset_ns + since_midnight(moment)
 
 
 class LessonDevices:

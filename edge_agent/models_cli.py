@@ -8,12 +8,11 @@ from typing import Annotated, Final
 
 import typer
 
-from edge_agent.cli_common import EPILOG, EXIT_FAILED, EXIT_UNAVAILABLE
+from edge_agent.cli_common import EPILOG, EXIT_FAILED, EXIT_UNAVAILABLE, JsonOption
 from telemetry.errors import DeviceUnavailable
 
 FOLDER: Final = Path("/var/lib/campus-edge/models")
 IntoOption = Annotated[Path, typer.Option("--into", help="Folder of the models that were fetched.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 models_app = typer.Typer(help="The cameras' models.", epilog=EPILOG, no_args_is_help=True)
 

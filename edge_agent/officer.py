@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from edge_agent.cli_common import DEFAULT_CONFIG, EXIT_CONFIG, EXIT_FAILED, ConfigOption, JsonOption
 from telemetry.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from edge_agent.privacy import GatewayKeys
     from telemetry.sample import Subject
 
-EXIT_FAILED: Final = 1
-EXIT_CONFIG: Final = 78
 _EPILOG: Final = (
     "Exit codes: 0 done, 1 not found or not valid, 2 wrong usage, 69 a library is missing, 78 a wrong file."
 )
@@ -204,9 +203,11 @@ def command(
     id_: Annotated[str | None, typer.Option("--id", help="Comes back in the gateway's reply.")] = None,
 ) -> None:
     """Print the MQTT message that brings a signed document to a gateway: pipe it to mosquitto_pub -s."""
+    from telemetry.erasure import COMMAND_SCHEMA  # noqa: PLC0415
+
     with _told():
         text = _read(document).decode("utf-8", "replace")
-    message = {"schema": "campus.command/1", "kind": "document", "id": id_, "text": text}
+    message = {"schema": COMMAND_SCHEMA, "kind": "document", "id": id_, "text": text}
     typer.echo(json.dumps(message, ensure_ascii=False))
 
 
@@ -239,11 +240,9 @@ def link(  # noqa: PLR0917
 
 @app.command(epilog=_EPILOG)
 def show(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The agent's TOML file.")] = Path(
-        "/etc/campus-edge/agent.toml"
-    ),
+    config: ConfigOption = DEFAULT_CONFIG,
     lang: Annotated[str, typer.Option("--lang", help="zh or en.")] = "zh",
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Say on one page what leaves this gateway, for what, where to and how long, and what is closed and why."""
     from edge_agent.privacy_page import privacy_page  # noqa: PLC0415

@@ -73,8 +73,6 @@ class Pipeline:
         """Hears every judged sample, before the gate; never raises."""
         self._last_ns: dict[_Series, int] = {}
         self._passing: set[asyncio.Task[None]] = set()
-        self.passed = 0
-        """Samples that went through; the watchdog watches it grow."""
 
     @property
     def waiting(self) -> int:
@@ -104,7 +102,6 @@ class Pipeline:
         taken_ns = self._clock.boottime_of(sample.acquired_at_ns)
         judged = self._judges[sample.device].judge(sample)
         reported = self._reporters[sample.device].report(judged)
-        self.passed += 1
         at_ns = sample.acquired_at_ns if offset_ns is None else utc_of(taken_ns, offset_ns)
         if self._overhear is not None:
             self._overhear(msgspec.structs.replace(judged, acquired_at_ns=at_ns))
@@ -186,9 +183,8 @@ class Pipeline:
     async def _pass(self, admitted: Admitted, at_ns: int, quality: Quality) -> None:
         person = admitted.data_class in PERSON_CLASSES
         if person and (quality is not Quality.GOOD or admitted.device not in self._profiles):
-            self._withhold(
-                admitted
-            )  # when it was is all that such a sample says; and who may not be asked must not pass
+            # When it was is all that such a sample says; and who may not be asked must not pass.
+            self._withhold(admitted)
             return
         # Hours and lessons go by the right time, so the gate is asked again with it.
         stamped = msgspec.structs.replace(admitted, acquired_at_ns=at_ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from simulators.school_day import SchoolDay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from io import FileIO
     from pathlib import Path
 
     from simulators.spec import DeviceSpec
@@ -72,6 +74,8 @@ class SaidPresence(msgspec.Struct, frozen=True, kw_only=True):
     """UTC when the second clean frame had been written to one opening of the port; none if it never was."""
     last_ns: int
     """UTC when the last frame had left."""
+    opened_ns: int | None
+    """UTC when the port was opened by who had it open last, or when that one last threw away what lay in it."""
     frames: int
     delivered: bool
     refuses: bool
@@ -181,7 +185,9 @@ class Journal:
     """A device's file of what it said, flushed line by line; an empty path writes nothing."""
 
     def __init__(self, path: Path | None) -> None:
-        self._file = None
+        self._path = path
+        self._file: FileIO | None = None
+        self._draft: FileIO | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("xb", buffering=0)
@@ -190,11 +196,25 @@ class Journal:
         """Add one line; it is with the kernel when this returns."""
         if self._file is not None:
             self._file.write(_line(said))
+        if self._draft is not None:
+            self._draft.truncate(0)
+
+    def draft(self, said: SaidPresence) -> None:
+        """Note what its line will say if this process is killed before it can write it."""
+        if self._path is None:
+            return
+        if self._draft is None:
+            self._draft = _draft(self._path).open("xb", buffering=0)
+        self._draft.truncate(0)
+        os.pwrite(self._draft.fileno(), _line(said), 0)
 
     def close(self) -> None:
-        """Close the file; it may be closed twice."""
+        """Close the file and let go of the draft; it may be closed twice."""
         if self._file is not None:
             self._file.close()
+        if self._draft is not None and self._path is not None:
+            self._draft.close()
+            _draft(self._path).unlink(missing_ok=True)
 
 
 _encoder = msgspec.json.Encoder()
@@ -210,8 +230,10 @@ def read_measurements(path: Path) -> list[SaidMeasurement]:
 
 
 def read_presences(path: Path) -> list[SaidPresence]:
-    """Return the lines of a card reader's journal."""
-    return [msgspec.json.decode(line, type=SaidPresence) for line in _lines(path)]
+    """Return the lines of a card reader's journal, and the one that it was killed before writing."""
+    ended = [msgspec.json.decode(line, type=SaidPresence) for line in _lines(path)]
+    drafts = [msgspec.json.decode(line, type=SaidPresence) for line in _lines(_draft(path))]
+    return ended + [draft for draft in drafts if draft.n not in {said.n for said in ended}]
 
 
 def read_beats(path: Path) -> list[SaidBeat]:
@@ -229,6 +251,10 @@ def read_plan(path: Path) -> list[Planned]:
     """Return the lines of a plan."""
     decoder = msgspec.json.Decoder(Planned)
     return [decoder.decode(line) for line in _lines(path)]
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f"{path.name}.draft")
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -150,6 +150,8 @@ class CardReader:
                     said.silent()
                 else:
                     said.sent(await self._cable.send(data))
+                if said.confirmed:
+                    self._journal.draft(said.record())
                 due += FRAME_PERIOD_S
                 await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
         finally:
@@ -167,6 +169,7 @@ class _Saying:
         self._presence = presence
         self._first_ns = self._last_ns = time.time_ns()
         self._confirmed_ns: int | None = None
+        self._opened_ns: int | None = None
         self._frames = 0
         self._session = 0
         self._clean = 0
@@ -175,6 +178,7 @@ class _Saying:
     def sent(self, delivery: Delivery) -> None:
         self._frames += 1
         self._last_ns = delivery.at_ns
+        self._opened_ns = delivery.opened_ns
         if delivery.session != self._session:
             # Another opening of the port: its reader knows nothing of the frames before.
             self._session, self._clean = delivery.session, 0
@@ -184,6 +188,10 @@ class _Saying:
         self._clean += 1
         if self._clean == CLEAN_FRAMES and self._confirmed_ns is None:
             self._confirmed_ns = delivery.at_ns
+
+    @property
+    def confirmed(self) -> bool:
+        return self._confirmed_ns is not None
 
     def silent(self) -> None:
         self._last_ns = time.time_ns()
@@ -197,6 +205,7 @@ class _Saying:
             first_ns=self._first_ns,
             confirmed_ns=self._confirmed_ns,
             last_ns=self._last_ns,
+            opened_ns=self._opened_ns,
             frames=self._frames,
             delivered=self._confirmed_ns is not None,
             refuses=self._presence.refuses,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import select
+import sys
 import termios
 import time
 import tty
@@ -30,6 +32,8 @@ CHUNK_BYTES: Final = 8
 LOOK_S: Final = 0.02
 """How often a closed port is checked for being opened; a pty cannot announce it."""
 MAX_INCOMING: Final = 4096
+MAX_PACKETS: Final = 16
+"""Taken at once: a reader that writes without end must not keep everything else from being done."""
 MAX_SILENCE_CHARS: Final = 3.5
 
 NOBODY: Final = "unheard"
@@ -48,7 +52,9 @@ class Delivery:
     at_ns: int
     """UTC when the last byte had left."""
     session: int
-    """Counts the openings of the port."""
+    """Counts the openings of the port, and how often who opened it threw away what lay in it."""
+    opened_ns: int | None
+    """UTC when that was last; none if it never was."""
 
 
 class PtyCable:
@@ -58,6 +64,7 @@ class PtyCable:
         self.link = link
         self.path = ""
         self.session = 0
+        self._opened_ns: int | None = None
         self._baudrate = baudrate
         self._speed: int | None = getattr(termios, f"B{baudrate}", None)
         self._char_s = 10 / baudrate
@@ -130,7 +137,7 @@ class PtyCable:
                 fault = NOBODY
         if fault is not None:
             self._counters.add(f"wire.sent.{fault}")
-        return Delivery(fault=fault, at_ns=time.time_ns(), session=self.session)
+        return Delivery(fault=fault, at_ns=time.time_ns(), session=self.session, opened_ns=self._opened_ns)
 
     def _make(self) -> None:
         master, slave = os.openpty()
@@ -146,6 +153,8 @@ class PtyCable:
             # Only the master is kept: a slave of ours would hide from us that nobody else has the port open.
             os.close(slave)
         os.set_blocking(master, False)
+        # Each read then begins with a byte that is 0 before data, or tells what the reader did to the port.
+        fcntl.ioctl(master, termios.TIOCPKT, (1).to_bytes(4, sys.byteorder))
         self._master = master
         self._poll.register(master, select.POLLIN)
         if not self.link.is_symlink() or str(self.link.readlink()) != self.path:
@@ -182,7 +191,7 @@ class PtyCable:
             self._make()
         elif not self._reading and not hung_up:
             self._reading = True
-            self.session += 1
+            self._begin_session()
             loop.add_reader(self._master, self._readable)
         if self._timer is not None:
             self._timer.cancel()
@@ -193,11 +202,20 @@ class PtyCable:
         if self._hung_up():
             self._look()
 
+    def _begin_session(self) -> None:
+        self.session += 1
+        self._opened_ns = time.time_ns()
+
     def _drain(self) -> None:
-        try:
-            data = os.read(self._master, MAX_INCOMING)
-        except OSError:
-            return
+        with contextlib.suppress(OSError):  # nothing more, or nobody there
+            for _ in range(MAX_PACKETS):
+                packet = os.read(self._master, MAX_INCOMING)
+                if packet[0] & termios.TIOCPKT_FLUSHREAD:
+                    self._begin_session()
+                if len(packet) > 1:
+                    self._hear(packet[1:])
+
+    def _hear(self, data: bytes) -> None:
         if self._wrong_speed():
             self._counters.add("wire.received.baudrate")
             return
@@ -226,6 +244,7 @@ class PtyCable:
             return UNPLUG
         if not self.is_open:
             return NOBODY
+        self._drain()
         arriving, fault = (self._rng.randbytes(len(chunk)), WRONG_SPEED) if self._wrong_speed() else self._damage(chunk)
         try:
             written = os.write(self._master, arriving)

@@ -139,7 +139,7 @@ def decode_order(text: str, trusted: Mapping[str, PublicKey], *, site: str | Non
 
 
 def to_ns(moment: datetime) -> int:
-    """Return UTC nanoseconds."""
+    """Return UTC nanoseconds; exact."""
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from simulators.demo import influx
 from tests.coverage_report import require_server
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 START_S = 20.0
 
@@ -26,6 +25,11 @@ def free_port(host: str = "::1") -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def authority(host: str, port: int) -> str:
+    """Return `host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def wait_for_port(host: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -54,7 +58,7 @@ class Server:
     @property
     def authority(self) -> str:
         """`host:port`, an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority(self.host, self.port)
 
     @property
     def log(self) -> Path:
@@ -87,29 +91,46 @@ class Server:
 
 
 MakeServer = Callable[..., Server]
+Start = Callable[[str, Callable[[Path, int], list[str]]], Server]
+
+
+@contextlib.contextmanager
+def _starter(name: str, parent: Path) -> Iterator[Start]:
+    """Yield a function that starts a server on `host`, each in a folder of its own, and stop them all.
+
+    It is given what makes the program's arguments from folder and port.
+    """
+    program = require_server(name)
+    with contextlib.ExitStack() as running:
+        count = itertools.count()
+
+        def start(host: str, arguments: Callable[[Path, int], list[str]]) -> Server:
+            folder = parent / f"{name}-{next(count)}"
+            folder.mkdir()
+            port = free_port(host)
+            server = Server(command=[program, *arguments(folder, port)], host=host, port=port, folder=folder)
+            running.callback(server.stop)
+            server.start()
+            return server
+
+        yield start
 
 
 @pytest.fixture
 def make_mosquitto(tmp_path: Path) -> Iterator[MakeServer]:
     """A function that starts a mosquitto: `make(host=…, extra=config lines)`."""
-    program = require_server("mosquitto")
-    servers: list[Server] = []
+    with _starter("mosquitto", tmp_path) as start:
 
-    def make(*, host: str = "::1", extra: str = "allow_anonymous true") -> Server:
-        folder = tmp_path / f"mosquitto-{len(servers)}"
-        folder.mkdir()
-        port = free_port(host)
-        config = folder / "mosquitto.conf"
-        user = "user root\n" if os.geteuid() == 0 else ""
-        config.write_text(f"listener {port} {host}\npersistence false\n{user}{extra}\n")
-        server = Server(command=[program, "-c", str(config)], host=host, port=port, folder=folder)
-        servers.append(server)
-        server.start()
-        return server
+        def make(*, host: str = "::1", extra: str = "allow_anonymous true") -> Server:
+            def arguments(folder: Path, port: int) -> list[str]:
+                config = folder / "mosquitto.conf"
+                user = "user root\n" if os.geteuid() == 0 else ""
+                config.write_text(f"listener {port} {host}\npersistence false\n{user}{extra}\n")
+                return ["-c", str(config)]
 
-    yield make
-    for server in servers:
-        server.stop()
+            return start(host, arguments)
+
+        yield make
 
 
 @pytest.fixture
@@ -118,50 +139,21 @@ def mosquitto(make_mosquitto: MakeServer) -> Server:
     return make_mosquitto()
 
 
-INFLUXD_CONFIG = """
-reporting-disabled = true
-bind-address = "{rpc}"
-[meta]
-  dir = "{folder}/meta"
-[data]
-  dir = "{folder}/data"
-  wal-dir = "{folder}/wal"
-  query-log-enabled = false
-[monitor]
-  store-enabled = false
-[http]
-  bind-address = "{http}"
-  log-enabled = false
-  flux-enabled = false
-  auth-enabled = {auth}
-"""
-
-
 @pytest.fixture
 def make_influxd(tmp_path: Path) -> Iterator[MakeServer]:
     """A function that starts an InfluxDB 1.x: `make(host=…, auth=…)`."""
-    program = require_server("influxd")
-    servers: list[Server] = []
+    with _starter("influxd", tmp_path) as start:
 
-    def make(*, host: str = "::1", auth: bool = False) -> Server:
-        folder = tmp_path / f"influxd-{len(servers)}"
-        folder.mkdir()
-        port, rpc = free_port(host), free_port(host)
-        bracketed = f"[{host}]" if ":" in host else host
-        config = folder / "influxdb.conf"
-        config.write_text(
-            INFLUXD_CONFIG.format(
-                folder=folder, http=f"{bracketed}:{port}", rpc=f"{bracketed}:{rpc}", auth=str(auth).lower()
-            )
-        )
-        server = Server(command=[program, "-config", str(config)], host=host, port=port, folder=folder)
-        servers.append(server)
-        server.start()
-        return server
+        def make(*, host: str = "::1", auth: bool = False) -> Server:
+            def arguments(folder: Path, port: int) -> list[str]:
+                config = folder / "influxdb.conf"
+                http, rpc = authority(host, port), authority(host, free_port(host))
+                config.write_text(influx.settings(folder, http=http, rpc=rpc, auth=auth))
+                return ["-config", str(config)]
 
-    yield make
-    for server in servers:
-        server.stop()
+            return start(host, arguments)
+
+        yield make
 
 
 @pytest.fixture
@@ -173,23 +165,16 @@ def influxd(make_influxd: MakeServer) -> Server:
 @pytest.fixture
 def make_victoria_metrics(tmp_path: Path) -> Iterator[MakeServer]:
     """A function that starts a VictoriaMetrics that keeps all times: `make(host=…, extra=flags)`."""
-    program = require_server("victoria-metrics")
-    servers: list[Server] = []
+    with _starter("victoria-metrics", tmp_path) as start:
 
-    def make(*, host: str = "::1", extra: Sequence[str] = ()) -> Server:
-        folder = tmp_path / f"victoria-metrics-{len(servers)}"
-        folder.mkdir()
-        port = free_port(host)
-        command = [program, f"-storageDataPath={folder}/data", "-retentionPeriod=100y", "-memory.allowedPercent=10"]
-        command += [f"-httpListenAddr={f'[{host}]' if ':' in host else host}:{port}", "-enableTCP6", *extra]
-        server = Server(command=command, host=host, port=port, folder=folder)
-        servers.append(server)
-        server.start()
-        return server
+        def make(*, host: str = "::1", extra: Sequence[str] = ()) -> Server:
+            def arguments(folder: Path, port: int) -> list[str]:
+                flags = [f"-storageDataPath={folder}/data", "-retentionPeriod=100y", "-memory.allowedPercent=10"]
+                return [*flags, f"-httpListenAddr={authority(host, port)}", "-enableTCP6", *extra]
 
-    yield make
-    for server in servers:
-        server.stop()
+            return start(host, arguments)
+
+        yield make
 
 
 @pytest.fixture

@@ -16,8 +16,6 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("agent", "ingest", "demo", "ble", "ble-sim", "dev")
-"""Each extra of pyproject.toml has a lock of that name."""
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
 ADDRESS = re.compile(r"\w://|--(?:extra-)?index-url|--find-links|--trusted-host| @ |^\s*-[a-z]|^\s*[./]", re.MULTILINE)
 PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)(.*)$")
@@ -74,14 +72,14 @@ def uncovered(pins: dict[str, Version], requirements: list[Requirement], *, name
     return problems
 
 
-def main() -> int:
-    """Print every problem; return 1 if there is one."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+def check(root: Path) -> tuple[dict[str, dict[str, Version]], list[str]]:
+    """Return the pins of each lock below `root`, and every problem. Each extra of pyproject.toml has a lock."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     problems: list[str] = []
     pins: dict[str, dict[str, Version]] = {}
-    for part in PARTS:
+    for part in project["project"]["optional-dependencies"]:
         name = f"requirements/{part}.txt"
-        path = ROOT / name
+        path = root / name
         if not path.is_file():
             problems.append(f"{name}: is missing")
             continue
@@ -93,6 +91,12 @@ def main() -> int:
         for package, version in locked.items():
             if pins.get("dev", {}).get(package, version) != version:
                 problems.append(f"requirements/{part}.txt: {package}=={version} is another version than in dev.txt")
+    return pins, problems
+
+
+def main() -> int:
+    """Print every problem; return 1 if there is one."""
+    pins, problems = check(ROOT)
     for problem in problems:
         print(f"{problem} → make lock")
     if not problems:

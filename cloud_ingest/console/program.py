@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final
 
+from cloud_ingest.clikit import BAD_CONFIG, UNAVAILABLE
 from telemetry.errors import AuthError, CampusError, ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from cloud_ingest.settings import Settings
 
-UNAVAILABLE: Final = 69
-BAD_CONFIG: Final = 78
 NEEDS: Final = ("nicegui", "uvicorn")
 
 

@@ -79,7 +79,7 @@ class Reader:
     """Reads the same from every store, since a class of data may be routed to any of them."""
 
     def __init__(self, urls: Iterable[str]) -> None:
-        self._stores = [StoreReader(open_store(url)) for url in dict.fromkeys(urls)]
+        self._stores = [StoreReader(open_store(url)) for url in urls]
 
     @property
     def problem(self) -> str | None:

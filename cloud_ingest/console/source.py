@@ -80,7 +80,7 @@ class StoreSource:
         self.counters = Counters()
         self._now_ns = now_ns
         self._zone = zone(settings.console.timezone)
-        self._reader = Reader([settings.store.url, *settings.store.routes.values()])
+        self._reader = Reader(settings.store.urls)
         self._fleet = Fleet(self.counters, now_ns=now_ns, clock_s=clock_s)
         self._listener = Listener(settings.mqtt, self._fleet, self.counters)
         self._board = Board(self.counters)

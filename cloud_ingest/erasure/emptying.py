@@ -18,7 +18,6 @@ from telemetry.sample import DataClass
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from cloud_ingest.settings import Settings
     from cloud_ingest.stores.base import Store
 
 T = TypeVar("T")
@@ -34,11 +33,6 @@ _INFLUX1_REMAINS: Final = (
     " start it; see docs/guides/erasure.md"
 )
 _INFLUX2_REMAINS: Final = "InfluxDB 2 drops the rows from its files at its next full compaction"
-
-
-def store_urls(settings: Settings) -> list[str]:
-    """Return the URL of each store, once."""
-    return list(dict.fromkeys([settings.store.url, *settings.store.routes.values()]))
 
 
 async def empty(url: str, who: Callable[[str], bool], handles: Iterable[str], before: StoreState | None) -> StoreState:
@@ -107,7 +101,7 @@ async def rows_of(store: Store, handle: str) -> dict[str, int]:
 
 
 def scan(path: Path, who: Callable[[str], bool]) -> list[str]:
-    """Return the files below `path` (or itself) whose bytes hold a handle of `who`, as text or as 16 bytes in a row."""
+    """Return the files below `path` (or itself) whose bytes hold a handle of `who` as text."""
     files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
     return [str(file) for file in files if file.exists() and _holds(file, who)]
 

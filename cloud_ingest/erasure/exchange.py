@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import aiomqtt
 import msgspec
 
-from cloud_ingest.broker import V5, V311, HungUp, VersionRefused, connect, subscribe
+from cloud_ingest.broker import VERSIONS, HungUp, VersionRefused, connect, subscribe
 from cloud_ingest.erasure import topics
 from cloud_ingest.erasure.worker import Confirmation, Presence
 from telemetry.counters import Counters
@@ -210,7 +210,7 @@ async def _connect(settings: MqttSettings) -> BrokerClient:
     name = f"{settings.client_id[:40]}-erase-{secrets.token_hex(4)}"
     mine = settings.model_copy(update={"client_id": name})
     problem: Exception | None = None
-    for protocol in {"5": [V5], "3.1.1": [V311], "auto": [V5, V311]}[settings.protocol]:
+    for protocol in VERSIONS[settings.protocol]:
         try:
             return await connect(mine, protocol, Counters())
         except AuthError:

@@ -21,7 +21,7 @@ from cloud_ingest.deadletter import FILE_NAME as LETTERS_NAME
 from cloud_ingest.deadletter import DeadLetters
 from cloud_ingest.erasure import receipt, topics
 from cloud_ingest.erasure.cleaning import handles_in, without
-from cloud_ingest.erasure.emptying import empty, store_urls
+from cloud_ingest.erasure.emptying import empty
 from cloud_ingest.erasure.exchange import connected
 from cloud_ingest.erasure.keys import private_key
 from cloud_ingest.erasure.state import GatewayState, State, States, StoreState, WorkerState
@@ -114,7 +114,7 @@ async def go_on(
     """Do what is left to be done about a request; return what is known then. Raises as `begin`."""
     states, key, meant = States(settings.data), private_key(settings), Erased([state.erasure])
     await asyncio.to_thread(_remember, settings.data, state)
-    for url in store_urls(settings):
+    for url in settings.store.urls:
         state.stores.setdefault(await _name_of(url), StoreState())
     async with connected(settings.mqtt, state.site) as exchange:
         await _order_workers(exchange, state, states, settings)
@@ -138,7 +138,7 @@ async def go_on(
         if running.isdisjoint(state.pending_workers):
             # Every worker that runs drops their rows by now: nothing can come into the stores behind our back.
             state.letters += await asyncio.to_thread(_clean_letters, settings.data, state.erasure)
-            for url in store_urls(settings):
+            for url in settings.store.urls:
                 name = await _name_of(url)
                 state.stores[name] = await empty(url, meant, handles, state.stores[name])
                 states.save(state)

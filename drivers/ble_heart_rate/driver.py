@@ -11,6 +11,7 @@ from drivers.ble_heart_rate.census import Census
 from drivers.ble_heart_rate.frame import (
     BATTERY_LEVEL,
     BATTERY_SERVICE,
+    HEART_RATE_MEASUREMENT,
     HEART_RATE_SERVICE,
     HUAMI,
     Reading,
@@ -110,12 +111,12 @@ class BleHeartRateDriver:
             if not self._is_bound(message.band):
                 self._add("unbound_readings")
                 return None
-            decode = decode_battery if message.characteristic == BATTERY_LEVEL else decode_measurement
+            point, decode = _DECODERS[message.characteristic]
             try:
                 reading = decode(message.data)
             except ProtocolError:
                 self._add("undecodable")
-                return self._sample(message.band, Reading(bad={"heart_rate": Reason.DECODE}), message.at_ns)
+                return self._sample(message.band, Reading(bad={point: Reason.DECODE}), message.at_ns)
             # Not asked for news: a notification is never a repeat.
             self._census.news(message.band, message.data, now_s=asyncio.get_running_loop().time())
             return self._sample(message.band, reading, message.at_ns)
@@ -238,4 +239,9 @@ def link_address(options: Mapping[str, bool | int | float | str]) -> int | None:
     return _LISTENERS.get((str(options.get("format")), bool(options.get("gatt"))))
 
 
+_DECODERS: Final = {
+    HEART_RATE_MEASUREMENT: ("heart_rate", decode_measurement),
+    BATTERY_LEVEL: ("battery", decode_battery),
+}
+"""Characteristic → the point that is bad where it cannot be decoded, and what decodes it."""
 _LISTENERS: Final = {("mi_band", False): 1, ("heart_rate_service", False): 2, ("heart_rate_service", True): 3}

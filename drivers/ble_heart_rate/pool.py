@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from drivers.ble_heart_rate.frame import BATTERY_LEVEL, HEART_RATE_MEASUREMENT
-from telemetry.errors import AuthError, CampusError, DeviceUnavailable
+from telemetry.errors import AuthError, DeviceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class GattPool:
         self._waiting = 0
         """Bands in `_turns`, or with a worker that waits for one of the link's connections."""
         self._inbox = _Inbox()
-        self._error: CampusError | None = None
+        self._error: Exception | None = None
 
     async def run(self) -> None:
         """Keep connecting until cancelled; `next` raises what ends it before."""
@@ -89,13 +89,12 @@ class GattPool:
                 for number in range(WORKERS):
                     group.create_task(self._serve(), name=f"{self._prefix}.gatt-{number}")
                 group.create_task(self._scout(), name=f"{self._prefix}.scout")
-        except* CampusError as errors:
-            error = errors.exceptions[0]
-            self._error = error if isinstance(error, CampusError) else DeviceUnavailable("the scanner is lost")
+        except* Exception as errors:  # noqa: BLE001 - `next` raises it: a fault of ours must not look like silence
+            self._error = errors.exceptions[0]
             self._inbox.news.set()
 
     async def next(self) -> Message:
-        """Return the next value of any band. Raises DeviceUnavailable or AuthError when the scanner is lost."""
+        """Return the next value of any band. Raises what ended `run`, such as DeviceUnavailable."""
         while not self._inbox.messages:
             if self._error is not None:
                 raise self._error
@@ -149,8 +148,12 @@ class GattPool:
             self._put(Message(band=name, characteristic=HEART_RATE_MEASUREMENT, data=data, at_ns=self._now_ns()))
 
         if self._with_battery:
-            level = await connection.read(BATTERY_LEVEL)
-            self._put(Message(band=name, characteristic=BATTERY_LEVEL, data=level, at_ns=self._now_ns()))
+            try:
+                level = await connection.read(BATTERY_LEVEL)
+            except (DeviceUnavailable, AuthError):  # many bands do not tell it; if the band is gone, `notify` says so
+                self._counters.add(f"{self._prefix}.unread_batteries")
+            else:
+                self._put(Message(band=name, characteristic=BATTERY_LEVEL, data=level, at_ns=self._now_ns()))
         await connection.notify(HEART_RATE_MEASUREMENT, take)
         began_s = loop.time()
         while not gone and self._bound(name):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import secrets
 from typing import TYPE_CHECKING, Final
@@ -86,14 +85,13 @@ class AimingPage:
                 async with asyncio.timeout(REQUEST_S):
                     head = await reader.readuntil(b"\r\n\r\n")
                     writer.write(self._answer(head.decode("latin-1")))
-                    await writer.drain()
+                    writer.close()
+                    await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # a visitor that speaks no HTTP in time is hung up on
+            pass  # a visitor that speaks no HTTP in time, or does not read, is hung up on
         finally:
             self._visitors -= 1
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            writer.transport.abort()
 
     def _answer(self, head: str) -> bytes:
         request, *lines = head.split("\r\n")

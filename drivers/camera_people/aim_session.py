@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from drivers.camera_people.aim import AimingView, End
 from drivers.camera_people.aim_page import AimingPage
-from drivers.camera_people.assignment import Assignment, pack
+from drivers.camera_people.assignment import pack
 from drivers.camera_people.measures import words
+from drivers.camera_people.options import assignment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,20 +50,7 @@ async def aim(
 
     Raises DeviceUnavailable if its worker fails, OSError for a taken port, AuthError for a password that is not there.
     """
-    login = link.login()
-    assignment = Assignment(
-        url=link.url,
-        capture=link.capture,
-        path=link.path,
-        username=login.username,
-        password=login.password,
-        input_width=options.input_width,
-        masks=options.masks,
-        dark_below=options.dark_below,
-        stalled_s=options.stalled_s,
-        memory_mb=options.memory_mb,
-    )
-    view = AimingView(pack(assignment), seconds=request.seconds, filled=request.filled)
+    view = AimingView(pack(assignment_of(options, link)), seconds=request.seconds, filled=request.filled)
     page = AimingPage(view)
     await page.start(request.port)
     began = time.time_ns()

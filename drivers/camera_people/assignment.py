@@ -6,11 +6,13 @@ import json
 import struct
 from dataclasses import asdict, dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 LENGTH: Final = struct.Struct("<I")
-MAX_BYTES: Final = 16_384
+MAX_BYTES: Final = 65_536
 FILE: Final = "file"
 V4L2: Final = "v4l2"
+PORTS: Final = {"rtsp": 554, "http": 80}
 LOCAL: Final = frozenset({FILE, V4L2})
 """Ways to get pictures that need no network."""
 
@@ -36,7 +38,7 @@ class Assignment:
     people_threshold: float = 0.5
     """How sure the people detector must be."""
     masks: str = ""
-    """Regions (`regions.py`) that are blackened before anything is looked at."""
+    """Regions (`regions.py`) that are blackened before people are looked for."""
     zones: str = ""
     """Regions in which people are counted; everywhere without any."""
     median_of: int = 1
@@ -47,6 +49,12 @@ class Assignment:
     """No new picture for so long: the connection is given up and opened again."""
     memory_mb: int = 0
     """The worker may not take more memory of its own than this; 0: no cap."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and TCP port of a camera on the network: what is connected to, and the only one that may be."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or PORTS[parts.scheme]
 
 
 def pack(assignment: Assignment) -> bytes:

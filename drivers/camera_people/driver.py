@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from drivers.camera_people.assignment import pack
 from drivers.camera_people.hours import parse_hours, within
-from drivers.camera_people.keeper import Keeper
+from drivers.camera_people.keeper import SILENT_S, Keeper
 from drivers.camera_people.options import LIGHT, PEOPLE, assignment_of, option_problems, parse_options
 from drivers.camera_people.process import FIRST_WAIT_MS
 from drivers.camera_people.record import SEEN, Record, State, decode
@@ -42,7 +42,7 @@ _COUNTED: Final = {
 class CameraPeopleDriver:
     """One camera, looked at by a worker process of its own."""
 
-    def __init__(self, context: DeviceContext, link: CameraLink, *, silent_s: float = 5.0) -> None:
+    def __init__(self, context: DeviceContext, link: CameraLink, *, silent_s: float = SILENT_S) -> None:
         found: list[Problem] = []
         options = parse_options(context.options, f"device {context.device}: options", found)
         if options is None:

@@ -39,6 +39,7 @@ class Keeper:
         self._worker: Worker | None = None
         self._up = asyncio.Event()
         self._ended = "has not started yet"
+        self._granted: Measure | None = None
         self._failures = 0
 
     @property
@@ -53,12 +54,14 @@ class Keeper:
             try:
                 self._worker = await Worker.start(self._assignment)
             except OSError as error:
-                self._ended = f"cannot be started: {error.strerror}"
+                ended = f"cannot be started: {error.strerror}"
             else:
                 code = await self._lived(self._worker)
-                self._ended = said(code)
+                ended = said(code)
             self._add("worker_ends")
-            _LOG.warning("device %s: the camera's worker %s", self._device, self._ended)
+            if ended != self._ended:  # not each few seconds: a camera may be unplugged for weeks
+                _LOG.warning("device %s: the camera's worker %s", self._device, ended)
+            self._ended = ended
             await asyncio.sleep(self._delay_s(code))
 
     async def _lived(self, worker: Worker) -> int:
@@ -70,7 +73,7 @@ class Keeper:
             self._worker = None
             await worker.stop()
         if time.monotonic() - worker.started_s >= STEADY_S:
-            self._failures = 0
+            self._failures, self._ended = 0, "has ended"
         return code
 
     async def record(self, *, deadline_s: float, wait_ms: int) -> bytes:
@@ -101,12 +104,17 @@ class Keeper:
             self._worker.kill()
 
     def _tell(self, granted: Measure) -> None:
-        """Say once for each worker what holds it, to the log and, by counters, to health."""
+        """Say what holds a worker: by counters, once for each, to health; to the log if it is news."""
         for measure in granted:
             self._add(f"confined.{measure.word}")
-        _LOG.info("device %s: the camera's worker is held by: %s", self._device, ", ".join(words(granted)))
-        if lacking := EXPECTED & ~granted:
+        lacking = EXPECTED & ~granted
+        if lacking:
             self._add("unconfined")
+        if granted == self._granted:
+            return
+        self._granted = granted
+        _LOG.info("device %s: the camera's worker is held by: %s", self._device, ", ".join(words(granted)))
+        if lacking:
             what = "device %s: the camera's worker is not held by: %s; docs/camera.md says what it takes"
             _LOG.warning(what, self._device, ", ".join(words(lacking)))
 

@@ -38,6 +38,10 @@ def _regions(text: str) -> str:
     return text
 
 
+Regions = Annotated[str, Field(max_length=16_384), AfterValidator(_regions)]
+"""So long that all regions fit, and both options into what the worker is told."""
+
+
 def _hours(text: str) -> str:
     parse_hours(text)
     return text
@@ -57,8 +61,8 @@ class Options:
     method: Literal["faces", "faces_and_people"] = "faces_and_people"
     threshold: Annotated[Number, Field(ge=0.1, le=0.95)] | None = None
     people_threshold: Annotated[Number, Field(ge=0.1, le=0.95)] = MODELS["people"].thresholds["faces_and_people"]
-    masks: Annotated[str, AfterValidator(_regions)] = ""
-    zones: Annotated[str, AfterValidator(_regions)] = ""
+    masks: Regions = ""
+    zones: Regions = ""
     median_of: Annotated[int, Field(strict=True, ge=1, le=9), AfterValidator(_odd)] = 1
     only_in_lessons: Annotated[str, AfterValidator(_hours)] = ""
     dark_below: Annotated[Number, Field(ge=0, le=0.5)] = 0.06

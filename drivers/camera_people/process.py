@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from drivers.camera_people.exits import said
 from drivers.camera_people.measures import GREETING_SIZE, Measure, decode_greeting
-from drivers.camera_people.record import REQUEST, SIZE
+from drivers.camera_people.record import MAX_WAIT_MS, REQUEST, SIZE
 from telemetry.errors import DeviceUnavailable, ProtocolError
 from telemetry.sample import Reason
 
@@ -25,6 +25,8 @@ ROOT: Final = Path(__file__).parents[2]
 STOP_S: Final = 0.5
 FIRST_WAIT_MS: Final = 3000
 """How long the first picture may take, with the connection."""
+LATE_S: Final = 30.0
+"""An answer to an older question is passed over: where the period is minutes it would be old news."""
 # What a library may need to be found and to run; nothing of the agent's own, which may hold secrets.
 KEPT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE")
 
@@ -59,7 +61,7 @@ async def launch(module: str, *arguments: str) -> tuple[Process, asyncio.StreamR
 
 
 class Worker:
-    """A running worker: asked for one record at a time; an answer that comes late is the next one's."""
+    """A running worker: asked for one record at a time; an answer that is late is the next one's, if not too late."""
 
     def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._process = process
@@ -90,21 +92,29 @@ class Worker:
 
     async def answer(self, *, wait_ms: int) -> bytes:
         """Return the next record's bytes; the caller sets the deadline. Raises DeviceUnavailable without a worker."""
+        late = self.silent_s > LATE_S
         try:
-            if self._asked_s is None:
-                # A new worker has to connect first: that it waits is no news, and its silence tells as much.
-                self._writer.write(REQUEST.pack(wait_ms if self.answers else max(wait_ms, FIRST_WAIT_MS)))
-                self._asked_s = time.monotonic()
-            if self.granted is None:
-                self.granted = decode_greeting(await self._reader.readexactly(GREETING_SIZE))
-            data = await self._reader.readexactly(SIZE)
+            data = await self._record(wait_ms)
+            if late:
+                data = await self._record(wait_ms)
         except ProtocolError as error:
             self.kill()
             raise DeviceUnavailable(f"the camera's worker sent {error}", reason=Reason.SENSOR_FAULT) from None
         except (OSError, asyncio.IncompleteReadError):
             raise DeviceUnavailable("the camera's worker is gone", reason=Reason.SENSOR_FAULT) from None
-        self._asked_s = None
         self.answers += 1
+        return data
+
+    async def _record(self, wait_ms: int) -> bytes:
+        if self._asked_s is None:
+            # A new worker has to connect first: that it waits is no news, and its silence tells as much.
+            longest_ms = wait_ms if self.answers else max(wait_ms, FIRST_WAIT_MS)
+            self._writer.write(REQUEST.pack(min(longest_ms, MAX_WAIT_MS)))
+            self._asked_s = time.monotonic()
+        if self.granted is None:
+            self.granted = decode_greeting(await self._reader.readexactly(GREETING_SIZE))
+        data = await self._reader.readexactly(SIZE)
+        self._asked_s = None
         return data
 
     def kill(self) -> None:

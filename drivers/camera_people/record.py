@@ -27,6 +27,8 @@ MAX_LOOKS: Final = 99
 
 REQUEST: Final = struct.Struct("<H")
 """What the agent asks with: how many milliseconds the worker may wait for a new picture."""
+MAX_WAIT_MS: Final = 0xFFFF
+"""More does not fit."""
 
 
 class State(IntEnum):

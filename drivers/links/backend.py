@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from bleak import BleakClient, BleakScanner
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from bleak.backends.client import BaseBleakClient
     from bleak.backends.device import BLEDevice
     from bleak.backends.scanner import AdvertisementDataCallback, BaseBleakScanner
+
+
+def hush(library: str) -> None:
+    """Keep a library's log lines, which name devices by their address, out of every log; errors reach us as errors."""
+    logger = logging.getLogger(library)
+    logger.propagate = False
+    if not logger.handlers:  # without any, Python would write warnings to stderr
+        logger.addHandler(logging.NullHandler())
 
 
 class Backend:

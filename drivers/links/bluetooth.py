@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from drivers.links.advert import Advert, Peer, Subscription
-from drivers.links.backend import Backend
+from drivers.links.backend import Backend, hush
 from drivers.links.bleak_errors import LIBRARY_ERRORS, adapter_error
 from drivers.links.gatt import GattConnection
 from telemetry.errors import AuthError, DeviceUnavailable
@@ -66,9 +66,8 @@ class BluetoothLink:
         self._heard_s: float | None = None
         self._climbed = 0
         self._due_s = 0.0
-        # Bleak's log lines name devices by their address; what matters of them reaches us as errors.
         for library in ("bleak", "dbus_fast"):
-            logging.getLogger(library).propagate = False
+            hush(library)
 
     @property
     def is_open(self) -> bool:
@@ -154,7 +153,9 @@ class BluetoothLink:
         """Climb one rung if the scanner has been silent for too long; whoever comes second finds it done."""
         async with self._lock:
             now_s = asyncio.get_running_loop().time()
-            if self._scanner is None and self._subscriptions:  # whoever tended it before was cancelled half-way
+            if not self._subscriptions:  # lost while this one waited for its turn: `next` tells why
+                return
+            if self._scanner is None:  # whoever tended it before was cancelled half-way
                 await self._rung("rescans", self._rescan)
                 return
             if now_s < self._due_s:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from bleak.backends.characteristic import BleakGATTCharacteristic, GattCharacteristicsFlags
@@ -20,7 +19,7 @@ from bumble.device import Device, Peer
 from bumble.hci import Address
 from bumble.transport import open_transport
 
-from drivers.links.backend import Backend
+from drivers.links.backend import Backend, hush
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +44,7 @@ class BumbleBackend(Backend):
 
     def __init__(self, hci: str) -> None:
         super().__init__()
-        logging.getLogger("bumble").propagate = False  # it names devices by their address
+        hush("bumble")
         radio = self._radio = Radio(hci)
 
         class Scanner(BumbleScanner):

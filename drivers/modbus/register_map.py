@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from telemetry.errors import ConfigError, Problem
 from telemetry.profile import FORBID, Number
+from telemetry.quantities import QUANTITIES, Kind
 from telemetry.sample import Reason, Value
 from telemetry.validation import validated
 
@@ -157,9 +158,15 @@ def plan(profile: DeviceProfile, options: Options) -> tuple[Block, ...]:
     found: list[Problem] = []
     fields: dict[int, list[tuple[Point, Source]]] = {}
     for point in profile.points:
-        source = validated(Source, point.source, f"profile {profile.id}: point {point.name}: source", found, see=SEE)
-        if source is not None:
-            fields.setdefault(FUNCTIONS[source.table], []).append((point, source))
+        where = f"profile {profile.id}: point {point.name}: source"
+        source = validated(Source, point.source, where, found, see=SEE)
+        if source is None:
+            continue
+        gives, kind = Kind.BOOL if source.type == "bool" else Kind.FLOAT, QUANTITIES[point.quantity].kind
+        if gives is not kind:
+            what = f'"{source.type}" gives a {gives}, quantity "{point.quantity}" is a {kind}'
+            found.append(Problem(where=f"{where}.type", what=what, mend="use a type and a quantity that go together"))
+        fields.setdefault(FUNCTIONS[source.table], []).append((point, source))
     if found:
         raise ConfigError(found)
     blocks = [block for function, items in fields.items() for block in _blocks(function, items, options)]

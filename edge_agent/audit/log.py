@@ -137,7 +137,11 @@ class AuditLog:
             return
         self.append(LET_GO, {"through": int(oldest[-1].stem.removeprefix("audit-"))})
         for old in oldest:
-            old.unlink(missing_ok=True)
+            try:
+                old.unlink(missing_ok=True)
+            except OSError as error:  # it goes at the next rotation
+                self._counters.add("audit.undeleted")
+                _LOG.error("%s cannot be deleted: %s → mend the folder's rights, or the disk", old, error.strerror)
 
 
 def lines(folder: Path) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from edge_agent.buffer.disk import FRESH
 from edge_agent.buffer.record import Found, Header, Kind, frame, scan
 from edge_agent.buffer.segment import EPOCH_BYTES
 from edge_agent.buffer.totals import Totals
@@ -62,6 +63,10 @@ def _encode(sequence: int, settled: Settled, kind: Kind = Kind.SETTLED) -> bytes
     spans = b"".join(_RANGE.pack(*span) for span in settled.ranges)
     epoch = settled.epoch.encode().ljust(EPOCH_BYTES, b"\0")
     return frame(Header(kind=kind, number=sequence), epoch + total + spans)
+
+
+def _settled(segment: Segment) -> Settled:
+    return Settled(epoch=segment.epoch, total=segment.settled, ranges=segment.acked)
 
 
 def _ranges(spans: bytes) -> list[Range]:
@@ -131,19 +136,32 @@ class AckedLog:
             return
         data = b"".join(_encode(sequence, settled) for sequence, settled in self._noted.items())
         needed = [segment for segment in segments if segment.acked or segment.settled.batches]
-        if anew or not needed or self._size + len(data) > COMPACT_ABOVE_BYTES:
-            data = b"".join(
-                _encode(one.sequence, Settled(epoch=one.epoch, total=one.settled, ranges=one.acked)) for one in needed
-            )
-            # A crash in between loses acknowledgements, never data.
+        if not needed:
             os.ftruncate(self._descriptor, 0)
             self._size = 0
-        self._disk.write(self._descriptor, data + given, self._size)
-        self._size += len(data + given)
+            data = b""
+        if needed and (anew or self._size + len(data) > COMPACT_ABOVE_BYTES):
+            self._write_anew(b"".join(_encode(one.sequence, _settled(one)) for one in needed) + given)
+        else:
+            self._disk.write(self._descriptor, data + given, self._size)
+            self._size += len(data + given)
         self._given = given
         self._noted.clear()
         if sync:
             self._disk.sync(self._descriptor)
+
+    def _write_anew(self, content: bytes) -> None:
+        """Replace the log at once or not at all: half of it would have batches sent again."""
+        fresh = self._path.with_suffix(FRESH)
+        descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            self._disk.write(descriptor, content, 0)
+            fresh.replace(self._path)
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(self._descriptor)
+        self._descriptor, self._size = descriptor, len(content)
 
     def close(self) -> None:
         """Close the file."""

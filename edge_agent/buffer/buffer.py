@@ -102,7 +102,7 @@ class Buffer:
             opened, intake=self._intake, holding=self._holding, writer=self._writer, counters=counters
         )
         self._notify: Callable[[], None] = lambda: None
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -177,11 +177,17 @@ class Buffer:
         await self._writer.run()
 
     async def close(self) -> None:
-        """Leave everything that is not acknowledged on disk, synced, and release the directory."""
-        if not self._closed:
-            self._closed = True
-            await self._writer.finish()
-            self._opened.release()
+        """Leave everything that is not acknowledged on disk, synced, and release the directory.
+
+        Once begun it goes on to its end, also if the caller is cancelled; whoever calls it again waits for that.
+        """
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close(), name="buffer-close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        await self._writer.finish()
+        self._opened.release()
 
     async def append(self, admitted: Admitted) -> None:
         """Take in a sample.
@@ -192,7 +198,7 @@ class Buffer:
         """
         if type(admitted) is not Admitted:
             raise TypeError(f"only what the gate admitted is buffered, not {type(admitted).__name__}")
-        if self._closed:
+        if self._closing is not None:
             raise RuntimeError("the buffer is closed")
         event = admitted.durability is Durability.EVENT
         if event and self._opened.recent.merges(admitted):
@@ -249,7 +255,7 @@ class Buffer:
         for keeper in self._opened.keepers:
             if keeper.state.batches:
                 batch = await keeper.read(self._holding.skip())
-                if batch is not None and (batch.epoch, batch.number) in self._purger.gone:
+                while batch is not None and (batch.epoch, batch.number) in self._purger.gone:
                     batch = await keeper.read(self._holding.skip())
                 if batch is not None:
                     self._holding.taken.add((batch.epoch, batch.number))
@@ -316,7 +322,7 @@ class Buffer:
             held=held,
             disk_bytes=disk_bytes,
             max_bytes=self._max_bytes,
-            disk_error=next((keeper.error for keeper in keepers if keeper.error is not None), None),
+            disk_error=next((why for keeper in keepers if (why := keeper.error or keeper.unreadable)), None),
             disk_busy_s=max(keeper.busy_s for keeper in keepers),
             flash=self._housekeeping.flash.state(self._loop.time()),
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+FRESH: Final = ".new"
+"""Suffix of a file that is written to take another's place; what a crash left of one is removed."""
 
 
 class Disk:

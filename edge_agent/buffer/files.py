@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.buffer.acked import Acked, AckedLog
-from edge_agent.buffer.disk import Disk
+from edge_agent.buffer.disk import FRESH, Disk
 from edge_agent.buffer.quarantine import quarantine
 from edge_agent.buffer.segment import Segment, segment_files
 from telemetry.counters import Counters
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from edge_agent.buffer.record import Damage
     from telemetry.ranges import Range
 
-FRESH: Final = ".new"
-"""A file that is being written to take another's place; what a crash left of one is removed."""
 RESET_SHARE: Final = 4
-"""An active segment with nothing left in it is replaced once a quarter of it is used."""
+"""An active segment with nothing left in it is replaced once a quarter of it is used..."""
+RESET_NS: Final = 12 * 3600 * 1_000_000_000
+"""... or nothing was written to it for so long: what is stored elsewhere, of people above all, is not kept here too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,20 +182,32 @@ class Files:
 
     def _sweep(self) -> None:
         """Remove segments with nothing left in them, but for a hardly used active one and those kept a while."""
-        young = self._now_ns() - self._keep_ns
-        active = self._segments[-1] if self._segments else None
-        removable = [
-            segment
-            for segment in self._segments
-            if not segment.pending.batches
-            and not (self._keep_ns and segment.summary.newest_at_ns > young)
-            and not (segment is active and segment.writable and segment.used < segment.size // RESET_SHARE)
-        ]
+        removable = [segment for segment in self._segments if not segment.pending.batches and not self._stays(segment)]
+        removed = False
         for segment in removable:
-            self._segments.remove(segment)
-            segment.remove()
-        if removable:
-            self.disk.sync_folder(self._folder)
+            try:
+                segment.remove()
+            except OSError:
+                # It is tried again; whatever else goes on does not depend on it.
+                self.counts.add("buffer.disk_errors")
+            else:
+                self._segments.remove(segment)
+                removed = True
+        if removed:
+            try:
+                self.disk.sync_folder(self._folder)
+            except OSError:
+                self.counts.add("buffer.disk_errors")
+
+    def _stays(self, segment: Segment) -> bool:
+        """Whether a segment with nothing left in it is of use, or has to be overwritten before it goes."""
+        young_ns = self._young_ns
+        if segment.expired or (young_ns is not None and segment.summary.newest_at_ns > young_ns):
+            return True
+        if segment is not self._segments[-1] or not segment.writable:
+            return False
+        aged = not segment.empty and segment.written_at_ns < time.time_ns() - RESET_NS
+        return not aged and segment.used < segment.size // RESET_SHARE
 
     def _on_damage(self, segment: Segment, damage: Damage, data: bytes, tail: bool) -> None:
         """Keep the bytes for a person to look at."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.buffer.kept import Figures, kernel_counters, write_figures
-from edge_agent.buffer.priority import Priority
+from edge_agent.buffer.priority import Priority, priority_of
 from edge_agent.buffer.quarantine import empty
 from edge_agent.buffer.status import ESTIMATED, KEPT, MEASURED
 from telemetry.sample import PERSON_CLASSES
@@ -112,6 +113,9 @@ class Housekeeping:
     async def _make_room(self, priority: Priority, growth: int) -> bool:
         """Drop what is worth no more than `priority` until there is room; false if that is not enough."""
         victims = [keeper for keeper in reversed(self._keepers) if keeper.priority >= priority]
+        stays = sum(keeper.state.disk_bytes for keeper in self._keepers if keeper not in victims)
+        if priority is not Priority.EVENTS and self._reserved + growth + stays > self._max_bytes:
+            return False  # nor would it fit if all were dropped
         while self._reserved + growth + sum(keeper.state.disk_bytes for keeper in self._keepers) > self._max_bytes:
             victim = next((keeper for keeper in victims if keeper.state.segments), None)
             if victim is None:
@@ -128,20 +132,23 @@ class Housekeeping:
             name = one.batch.priority.folder
             self._counters.add(f"buffer.expired_batches.{name}")
             self._counters.add(f"buffer.expired_values.{name}", one.batch.values)
-        # Whose rows are in damaged bytes nobody can tell.
-        persons = min((at_ns for name, at_ns in limits_ns.items() if name in PERSON_CLASSES), default=None)
+        # Whose rows are in damaged bytes nobody can tell, but from which log they came.
+        persons = {name: at_ns for name, at_ns in limits_ns.items() if name in PERSON_CLASSES}
         events = self._keepers[Priority.EVENTS]
+        disk, folder = events.stream.disk, self._path / "quarantine"
         try:
-            if persons is not None:
-                disk = events.stream.disk
-                await events.call(lambda: empty(self._path / "quarantine", disk, before_ns=persons))
+            for name, at_ns in persons.items():
+                names = f"{priority_of(name, event=False).folder}-*"
+                await events.call(partial(empty, folder, disk, names=names, before_ns=at_ns))
+            if persons:
+                await events.call(partial(empty, folder, disk, before_ns=min(persons.values())))
         except OSError:
             self._counters.add("buffer.disk_errors")
         for keeper in self._keepers:
-            skip = frozenset(self._holding.taken)
             try:
                 async with keeper.lock:
-                    await keeper.call(lambda stream=keeper.stream, skip=skip: stream.expire(limits_ns, skip))  # type: ignore[misc]
+                    skip = frozenset(self._holding.taken)
+                    await keeper.call(partial(keeper.stream.expire, limits_ns, skip))
             except OSError:
                 # What was done stays done; the next turn does the rest.
                 self._counters.add("buffer.disk_errors")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import zlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+from edge_agent.buffer.small import read_small, small_text, write_small, write_synced
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,41 +36,17 @@ def new_epoch() -> str:
 
 def read_meta(path: Path) -> Meta | None:
     """Return the meta file's content; none if it is missing or its checksum does not fit. Raises OSError."""
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    body, _, checksum = text.rstrip(b"\n").rpartition(b" ")
-    if checksum != b"%08x" % zlib.crc32(body):
-        return None
-    try:
-        meta = msgspec.json.decode(body, type=Meta)
-    except (msgspec.DecodeError, msgspec.ValidationError):
-        return None
-    return meta if meta.schema == SCHEMA else None
+    meta = read_small(path, Meta)
+    return meta if meta is not None and meta.schema == SCHEMA else None
 
 
 def write_meta(path: Path, meta: Meta, disk: Disk) -> None:
     """Replace the meta file atomically and durably; on a full disk overwrite it in place. Raises OSError."""
-    body = msgspec.json.encode(meta)
-    text = body + b" %08x\n" % zlib.crc32(body)
-    fresh = path.with_suffix(".new")
     try:
-        _write_synced(fresh, text, os.O_CREAT | os.O_TRUNC, disk)
-        fresh.replace(path)
-        disk.sync_folder(path.parent)
+        write_small(path, meta, disk)
     except OSError:
         # The file is smaller than one block, so this needs no space; torn, it only costs a new epoch.
-        _write_synced(path, text, 0, disk)
-
-
-def _write_synced(path: Path, text: bytes, flags: int, disk: Disk) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
-    try:
-        disk.write(descriptor, text, 0)
-        disk.sync_all(descriptor)
-    finally:
-        os.close(descriptor)
+        write_synced(path, small_text(meta), disk, flags=0)
 
 
 class Identity:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from edge_agent.buffer.files import StreamState
+from edge_agent.buffer.unbroken import Unbroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ class Keeper:
         self.state = StreamState()
         self.error: str | None = None
         """Why the last write failed; none while the disk takes everything."""
+        self.unreadable: str | None = None
+        """Why the disk could not be read or tidied the last time; it takes what comes all the same."""
         self.retry_at = 0.0
         """Loop time before which a failed write is not tried again."""
         self.wake = wake or asyncio.Event()
@@ -45,21 +48,18 @@ class Keeper:
         self._retry_s = RETRY_MIN_S
         self._counters = counters
         self._busy_since: float | None = None
-        self._running: set[asyncio.Task[object]] = set()
+        self._unbroken = Unbroken(f"buffer-{stream.name}-disk")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"buffer-{stream.name}")
 
     @property
     def busy_s(self) -> float:
         """For how long the thread has been at its present work: a disk that hangs shows here."""
-        return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+        since = self._busy_since  # the thread may end its work between two looks
+        return 0.0 if since is None else time.monotonic() - since
 
     async def call(self, work: Callable[[], T]) -> T:
         """Return what `work` returns in the thread; it is finished even if the caller is cancelled. Raises OSError."""
-        task = asyncio.get_running_loop().create_task(self._call(work), name=f"buffer-{self.stream.name}-disk")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        task.add_done_callback(_retrieve)
-        return await asyncio.shield(task)
+        return await self._unbroken.run(self._call(work))
 
     async def append(self, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:
         """Make `batches` durable; return those that are: fewer (counted, flagged) if the disk does not take all."""
@@ -90,15 +90,16 @@ class Keeper:
             return self.stream.read(skip)
 
         try:
-            return await self.call(work)
+            batch = await self.call(work)
         except asyncio.CancelledError:
             # The cursor has passed a batch that nobody got.
             self._rewind = True
             raise
         except OSError as error:
-            self.error = str(error)
-            self._counters.add("buffer.disk_errors")
+            self._refused(error)
             return None
+        self.unreadable = None
+        return batch
 
     def rewind(self) -> None:
         """Let the next read begin at the oldest batch again."""
@@ -117,15 +118,20 @@ class Keeper:
             for epoch, ranges in acks:
                 self.stream.acknowledge(epoch, ranges)
 
+        if not acks:
+            return []
         try:
-            if acks:
-                await self.call(work)
+            await self.call(work)
         except OSError as error:
-            self.error = str(error)
-            self._counters.add("buffer.disk_errors")
+            self._refused(error)
             self._acks[:0] = acks
             return []
+        self.unreadable = None
         return acks
+
+    def _refused(self, error: OSError) -> None:
+        self.unreadable = str(error)
+        self._counters.add("buffer.disk_errors")
 
     def covers(self, epoch: str, ranges: Sequence[Range]) -> bool:
         """Whether a batch named by `ranges` may be on this stream's disk."""
@@ -136,11 +142,14 @@ class Keeper:
         )
 
     async def close(self) -> None:
-        """Finish what is running, close the files and end the thread."""
-        while self._running:
-            await asyncio.wait(self._running)
-        await self.call(self.stream.close)
-        self._thread.shutdown(wait=True)
+        """Finish what is running, close the files and end the thread, whatever the disk says."""
+        await self._unbroken.finish()
+        try:
+            await self.call(self.stream.close)
+        except OSError:
+            self._counters.add("buffer.disk_errors")
+        finally:
+            self._thread.shutdown(wait=True)
 
     async def _call(self, work: Callable[[], T]) -> T:
         result, error, state, counts = await asyncio.get_running_loop().run_in_executor(
@@ -164,9 +173,3 @@ class Keeper:
         finally:
             self._busy_since = None
         return result, error, self.stream.state(), self.stream.take_counts()
-
-
-def _retrieve(task: asyncio.Task[object]) -> None:
-    """Look at the outcome, so that an error nobody waited for any more is not reported as forgotten."""
-    if not task.cancelled():
-        task.exception()

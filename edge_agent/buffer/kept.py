@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import zlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from edge_agent.buffer.rates import FlashState
+from edge_agent.buffer.small import read_small, small_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,22 +35,17 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 def read_figures(folder: Path) -> Figures | None:
     """Return what was kept; none if it is missing or torn: it is only told, nothing depends on it."""
     try:
-        body, _, checksum = (folder / NAME).read_bytes().rstrip(b" \n").rpartition(b" ")
-        if checksum != b"%08x" % zlib.crc32(body):
-            return None
-        figures = msgspec.json.decode(body, type=Figures)
-    except (OSError, msgspec.DecodeError):
+        figures = read_small(folder / NAME, Figures)
+    except OSError:
         return None
-    return figures if figures.schema == SCHEMA else None
+    return figures if figures is not None and figures.schema == SCHEMA else None
 
 
 def write_figures(folder: Path, figures: Figures, disk: Disk) -> None:
     """Overwrite the file in place, unsynced: one block, and no new file for the journal. Raises OSError."""
-    body = msgspec.json.encode(figures)
-    text = (body + b" %08x" % zlib.crc32(body)).ljust(_BYTES - 1) + b"\n"
     descriptor = os.open(folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        disk.write(descriptor, text, 0)
+        disk.write(descriptor, small_text(figures, size=_BYTES), 0)
     finally:
         os.close(descriptor)
 

@@ -32,16 +32,25 @@ def quarantine(folder: Path, name: str, data: bytes, disk: Disk) -> bool:
     return True
 
 
-def empty(folder: Path, disk: Disk, *, before_ns: int | None = None) -> int:
+def empty(folder: Path, disk: Disk, *, names: str = "*", before_ns: int | None = None) -> int:
     """Overwrite and remove what is in quarantine, or what came before a time; return how many files. Raises OSError."""
-    paths = list(folder.iterdir()) if folder.exists() else []
+    paths = list(folder.glob(names))
     if before_ns is not None:
         paths = [path for path in paths if path.stat().st_mtime_ns < before_ns]
     for path in paths:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        path.unlink()
-        shred(descriptor, disk)
+        shred(unlinked(path), disk)
     return len(paths)
+
+
+def unlinked(path: Path) -> int:
+    """Unlink a file and return its descriptor, to be shredded. Raises OSError: it stays then."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        path.unlink()
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def shred(descriptor: int, disk: Disk) -> None:

@@ -84,11 +84,6 @@ class FlashState:
     """What reached the block device under the buffer, whoever wrote it; none where the kernel does not tell."""
     budget_bytes_a_day: int = 0
 
-    @property
-    def over_budget(self) -> bool:
-        """Whether the buffer writes more than it should while the link is healthy."""
-        return self.written_bytes_a_day is not None and self.written_bytes_a_day > self.budget_bytes_a_day
-
 
 class Flash:
     """Watches what is written."""

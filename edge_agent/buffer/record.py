@@ -181,7 +181,8 @@ def read_header(data: bytes, at: int) -> Header | None:
     )
 
 
-def _sound(data: bytes, at: int, end: int) -> bool:
+def sound(data: bytes, at: int, end: int) -> bool:
+    """Whether the record at `data[at:end]` is as it was written, by its checksum."""
     expected = int.from_bytes(data[at + _HEAD.size : at + _HEAD.size + 4], "little")
     payload = memoryview(data)[at + HEADER_BYTES : end]
     return zlib.crc32(payload, zlib.crc32(data[at : at + _HEAD.size])) == expected
@@ -205,7 +206,7 @@ def scan(data: bytes) -> Iterator[Found | Damage]:
         header = read_header(data, at)
         end = len(data) if header is None else at + HEADER_BYTES + header.length
         whole = header is not None and end <= len(data)
-        if header is not None and whole and (header.kind == Kind.SKIP or _sound(data, at, end)):
+        if header is not None and whole and (header.kind == Kind.SKIP or sound(data, at, end)):
             yield Found(start=at, end=end, header=header)
             at = end
             continue

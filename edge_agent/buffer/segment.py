@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
+from edge_agent.buffer.contents import REWRITTEN, Contents, Entry
 from edge_agent.buffer.disk import Disk, read_all
 from edge_agent.buffer.quarantine import shred
 from edge_agent.buffer.record import (
@@ -24,60 +24,36 @@ from edge_agent.buffer.record import (
     header_of,
     read_header,
     scan,
+    sound,
 )
 from edge_agent.buffer.totals import SEAL_BYTES, TALLY_BYTES, Summary, Totals, tally
-from telemetry.batch import peek_identity
-from telemetry.ranges import Range, merge, numbers_in, to_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SUFFIX: Final = ".log"
 EPOCH_BYTES: Final = 16
 OVERHEAD_BYTES: Final = HEADER_BYTES + EPOCH_BYTES + SEAL_BYTES + TALLY_BYTES + SEAL_BYTES
 """Of an otherwise empty file: its header, what it says of the one before, a group's tally, the seal."""
-_REWRITTEN: Final = 1
 OnDamage = Callable[["Segment", Damage, bytes, bool], None]
 """Told (segment, what, its bytes, whether nothing sound follows) about each damaged stretch, once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """Where an unacknowledged batch stands in its file, and what it holds."""
-
-    at: int
-    end: int
-    header: Header
-
-
-class Segment:
-    """A file of records under one epoch; `entries` are its unacknowledged batches, loaded only while needed."""
+class Segment(Contents):
+    """A file of records under one epoch; its entries are loaded only while needed."""
 
     def __init__(self, path: Path, *, epoch: str, descriptor: int, size: int, disk: Disk) -> None:
+        super().__init__(epoch=epoch)
         self.path = path
         self.sequence = int(path.stem)
         self.size = size
-        self.pending = Totals()
-        """Unacknowledged content that can be read."""
-        self.settled = Totals()
-        """Batches and values that are done with: acknowledged, too old, or counted as lost."""
-        self.summary = Summary(epoch=epoch)
-        self.sure = False
-        """The summary's total was told by a seal or by the next file, not only by what was found."""
-        self.entries: dict[int, Entry] | None = {}
-        self.broken: dict[int, Header] = {}
-        """Batches whose header can be read, and nothing more; counted when they are found, and then passed over."""
-        self.acked: list[Range] = []
-        self.writable = False
         self.cut = False
         """It is shorter than it was made, and nothing at its end says what it held."""
-        self.rewritten = False
-        """It holds less than the next file remembers: a purge took the rest out."""
-        self._descriptor = descriptor
-        self._disk = disk
         self.used = HEADER_BYTES + EPOCH_BYTES
         """Bytes of records in it, acknowledged or not."""
+        self._descriptor = descriptor
+        self._disk = disk
 
     @classmethod
     def create(cls, path: Path, *, epoch: str, size: int, disk: Disk, before: Segment | None = None) -> Self:
@@ -106,7 +82,7 @@ class Segment:
         size = OVERHEAD_BYTES + sum(len(record) for record in records)
         descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            header = frame(Header(kind=Kind.SEGMENT, number=size, samples=_REWRITTEN), epoch.encode())
+            header = frame(Header(kind=Kind.SEGMENT, number=size, samples=REWRITTEN), epoch.encode())
             disk.write(descriptor, b"".join((header, *records)).ljust(size, b"\0"), 0)
             segment = cls(path, epoch=epoch, descriptor=descriptor, size=size, disk=disk)
             segment.load(on_damage)
@@ -133,25 +109,14 @@ class Segment:
         return segment
 
     @property
-    def epoch(self) -> str:
-        """The epoch of all batches in it; empty if nothing in it could say."""
-        return self.summary.epoch
-
-    @property
     def room(self) -> int:
         """Bytes that can still be appended."""
         return max(0, self._space) if self.writable else 0
 
     @property
-    def oldest_pending_at_ns(self) -> int:
-        """Time of the oldest unacknowledged sample; of the oldest at all while the entries are not loaded."""
-        first = next(iter(self.entries.values()), None) if self.entries else None
-        return first.header.oldest_at_ns if first else self.summary.oldest_at_ns
-
-    @property
-    def empty(self) -> bool:
-        """Whether no batch was ever written to it."""
-        return not self.summary.total.batches
+    def written_at_ns(self) -> int:
+        """When something was written to it last, by the system's clock."""
+        return os.fstat(self._descriptor).st_mtime_ns
 
     def append(self, batches: Sequence[EncodedBatch]) -> None:
         """Write the batches' records in one go and make them durable; they must fit into `room`.
@@ -171,7 +136,7 @@ class Segment:
             self.writable = False
             raise
         for header, record in zip(headers, records, strict=True):
-            self._add(Entry(at=self.used, end=self.used + len(record), header=header))
+            self.add(Entry(at=self.used, end=self.used + len(record), header=header))
             self.summary.total.add(header)
             self.used += len(record)
         self.used += TALLY_BYTES
@@ -197,7 +162,7 @@ class Segment:
         counted: set[int] = set()
         for item in scan(data):
             self.used = max(self.used, item.end)
-            self._take(item, data, counted)
+            self.take(item, data, counted)
             if isinstance(item, Damage):
                 damages.append(item)
         if self.sure:
@@ -205,51 +170,13 @@ class Segment:
         for damage in damages if repair else ():
             on_damage(self, damage, data[damage.start : damage.end], damage.end == self.used)
             self._pass_over(damage, counted)
-        self._drop(self.acked)
+        self.drop(self.acked)
 
-    def settle(self, total: Totals, ranges: Sequence[Range]) -> None:
-        """Take out what an earlier run was done with. The entries must be loaded."""
-        self.settled.include(total)
-        self.acked = merge(self.acked, ranges)
-        self._drop(ranges)
-
-    def believe(self, summary: Summary) -> None:
-        """Take what the next file says about this one."""
-        self.summary, self.sure = summary, True
-
-    def lost(self) -> Totals:
-        """Return what was written to it, is not done with and cannot be read; told once. It must be loaded."""
-        lost = self.summary.total.without(self.settled, self.pending)
-        # Of a file that was cut, more may be done with than anybody knows to have been written.
-        broken = set(self.broken) - set(self.entries or ()) - set(numbers_in(self.acked, among=self.broken))
-        lost.raise_to(len(broken), sum(self.broken[number].values for number in broken))
-        self.broken = {}
-        self.settled.include(lost)
-        return lost
-
-    def unload(self) -> None:
-        """Forget the entries until they are needed again."""
-        if not self.writable:
-            self.entries = None
-
-    def touches(self, ranges: Iterable[Range]) -> bool:
-        """Whether `ranges` may name a batch in here that is not acknowledged yet."""
-        first, last = self.summary.first, self.summary.last
-        return self.pending.batches > 0 and any(low <= last and high >= first for low, high in ranges)
-
-    def acknowledge(self, ranges: Sequence[Range]) -> tuple[list[int], Totals]:
-        """Take the batches in `ranges` out; return their numbers and what they held. The entries must be loaded."""
-        numbers, total = self._drop(ranges)
-        self.settled.include(total)
-        # Ranges that were known before stay known: the entries of a reloaded segment are filtered by them.
-        if numbers:
-            self.acked = merge(self.acked, to_ranges(numbers))
-        return numbers, total
-
-    def read(self, entry: Entry) -> EncodedBatch | None:
-        """Return the batch at `entry`; none if its class is one that this version does not know."""
-        at = entry.at + HEADER_BYTES
-        return self.batch_of(entry.header, os.pread(self._descriptor, entry.end - at, at))
+    def read(self, entry: Entry) -> bytes | None:
+        """Return the payload at `entry`; none if it is not any more what was written there."""
+        record = os.pread(self._descriptor, entry.end - entry.at, entry.at)
+        whole = len(record) == entry.end - entry.at and read_header(record, 0) == entry.header
+        return record[HEADER_BYTES:] if whole and sound(record, 0, len(record)) else None
 
     def batch_of(self, header: Header, payload: bytes) -> EncodedBatch | None:
         """Return the batch of a record; none if its class is one that this version does not know."""
@@ -312,55 +239,13 @@ class Segment:
         os.close(self._descriptor)
 
     def remove(self) -> None:
-        """Close and unlink the file."""
-        self.close()
+        """Unlink the file and close it; it stays as it is if the disk refuses."""
         self.path.unlink(missing_ok=True)
+        self.close()
 
     @property
     def _space(self) -> int:
         return self.size - SEAL_BYTES - TALLY_BYTES - self.used
-
-    def _take(self, item: Found | Damage, data: bytes, counted: set[int]) -> None:
-        """Count in one stretch of the file; a batch that stands in it twice counts once."""
-        header, total = item.header, self.summary.total
-        if header is None:
-            return
-        if header.kind == Kind.BATCH and header.number not in counted:
-            counted.add(header.number)
-            total.add(header)  # if it is damaged it is lost, and known what
-        if isinstance(item, Damage):
-            if header.kind == Kind.BATCH:
-                self.broken[header.number] = header
-            return
-        if header.kind == Kind.SEGMENT:
-            self.summary.epoch = data[item.payload_at : item.end].decode("ascii", "replace")
-            self.rewritten = header.samples == _REWRITTEN
-        elif header.kind == Kind.SKIP:
-            total.include(Totals(batches=header.number, values=header.values))
-        elif header.kind == Kind.TALLY:
-            total.raise_to(header.number, header.values)
-        elif header.kind == Kind.BATCH and self.entries is not None and header.number not in self.entries:
-            if not self.epoch:
-                identity = peek_identity(data[item.payload_at : item.end])
-                self.summary.epoch = identity[0] if identity else ""
-            self._add(Entry(at=item.start, end=item.end, header=header))
-
-    def _add(self, entry: Entry) -> None:
-        self.summary.note(entry.header)
-        self.pending.add(entry.header)
-        if self.entries is not None:
-            self.entries[entry.header.number] = entry
-
-    def _drop(self, ranges: Sequence[Range]) -> tuple[list[int], Totals]:
-        if self.entries is None:  # pragma: no cover - the stream loads first
-            raise AssertionError(self.path)
-        numbers = list(numbers_in(ranges, among=list(self.entries)))
-        total = Totals()
-        for number in numbers:
-            header = self.entries.pop(number).header
-            total.add(header)
-            self.pending.add(header, -1)
-        return numbers, total
 
     def _read_seal(self) -> bool:
         first = read_header(os.pread(self._descriptor, HEADER_BYTES, 0), 0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge_agent.buffer.files import FRESH, Files
+from edge_agent.buffer.disk import FRESH
+from edge_agent.buffer.files import Files
 from edge_agent.buffer.rest import Purged, concerns, encoded
 from edge_agent.buffer.segment import OVERHEAD_BYTES, SUFFIX, Segment, segment_files
 from edge_agent.buffer.sorting import sort
@@ -14,10 +15,10 @@ from telemetry.ranges import to_ranges
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
+    from edge_agent.buffer.contents import Entry
     from edge_agent.buffer.holding import Key
     from edge_agent.buffer.record import EncodedBatch
     from edge_agent.buffer.rest import Who
-    from edge_agent.buffer.segment import Entry
     from telemetry.ranges import Range
     from telemetry.sample import DataClass
 
@@ -78,7 +79,12 @@ class Stream(Files):
                 if entry.at < start or (segment.epoch, entry.header.number) in skip:
                     continue
                 self._move(segment.sequence, entry.end)
-                batch = segment.read(entry)
+                payload = segment.read(entry)
+                if payload is None:
+                    # What went bad since it was loaded is counted like all damage, and never handed out.
+                    self._load(segment, anew=True)
+                    return self.read(skip)
+                batch = segment.batch_of(entry.header, payload)
                 if batch is not None:
                     return batch
             # Where the reader stands it stays loaded: it is asked again and again while the last ones are on their way.
@@ -112,21 +118,16 @@ class Stream(Files):
         self._sweep()
 
     def sequences(self) -> list[int]:
-        """Return the numbers of all files, oldest first; what cannot be read is opened again. Raises OSError."""
-        known = {segment.path for segment in self._segments}
-        for path in segment_files(self._folder):
-            if path not in known:
-                self._segments.append(Segment.open(path, on_damage=self._on_damage, disk=self.disk))
-        self._segments.sort(key=lambda segment: segment.sequence)
-        return [segment.sequence for segment in self._segments]
+        """Return the numbers of all files, oldest first, also of those that could not be read at the start."""
+        return [int(path.stem) for path in segment_files(self._folder)]
 
-    def purge(self, sequence: int, who: Who, identities: Sequence[Key]) -> Purged | int:
+    def purge(self, sequence: int, who: Who, identities: Sequence[Key], gone: list[Key]) -> Purged | int:
         """Remove the rows of `who` from one file; other people's rows of the same batches get the new `identities`.
 
         Returns how many identities it needs if there are too few; nothing has changed then. Raises OSError; what was
-        done by then stays done, and asking again does the rest.
+        done by then stays done, asking again does the rest, and what must not be sent any more stands in `gone`.
         """
-        segment = next((one for one in self._segments if one.sequence == sequence), None)
+        segment = self._segment(sequence)
         if segment is None:
             return Purged()  # acknowledged or dropped meanwhile
         loaded = segment.entries is not None
@@ -138,6 +139,7 @@ class Stream(Files):
             return Purged()
         if len(identities) < len(sorted_.rests):
             return len(sorted_.rests)
+        gone += sorted_.found.gone
         if segment.writable:
             segment.seal()
         self.append(
@@ -156,7 +158,7 @@ class Stream(Files):
         `limits_ns`: the time before which a class's batches are too old. Of people nothing is left in the file either.
         """
         for segment in list(self._segments):
-            if not segment.pending.batches or segment.oldest_pending_at_ns >= max(limits_ns.values(), default=0):
+            if not segment.too_old(limits_ns) and not segment.expired:
                 continue
             loaded = segment.entries is not None
             self._load(segment)
@@ -172,7 +174,8 @@ class Stream(Files):
                 self._acked.note(segment, to_ranges(numbers), total)
                 self.counts.add(f"buffer.expired_batches.{self.name}", total.batches)
                 self.counts.add(f"buffer.expired_values.{self.name}", total.values)
-            if any(concerns(header.data_class) for header in old):
+            segment.expired |= any(concerns(header.data_class) for header in old)
+            if segment.expired:
                 self._rewrite(segment)
             elif not loaded and segment.sequence != self._cursor[0]:
                 segment.unload()
@@ -198,7 +201,11 @@ class Stream(Files):
                 disk=self.disk,
                 on_damage=self._on_damage,
             )
-            fresh.take_place_of(segment)
+            try:
+                fresh.take_place_of(segment)
+            except OSError:
+                fresh.close()
+                raise
             fresh.unload()
             self._segments[place] = fresh
         else:
@@ -207,26 +214,31 @@ class Stream(Files):
             self.disk.sync_folder(self._folder)
         if self._cursor[0] == segment.sequence:
             self._cursor = (segment.sequence, 0)
-        segment.shred()
         # What the log says of the file is about the one that is gone.
-        self._acked.flush(self._segments, sync=False, anew=True)
+        self._tell_acked(anew=True)
+        segment.shred()
 
     def maintain(self, *, sync: bool = False) -> None:
         """Write noted acknowledgements (not synced unless asked) and remove files that were kept for a while."""
         self._sweep()
+        self._tell_acked(sync=sync)
+
+    def _tell_acked(self, *, sync: bool = False, anew: bool = False) -> None:
         try:
-            self._acked.flush(self._segments, sync=sync)
+            self._acked.flush(self._segments, sync=sync, anew=anew)
         except OSError:
+            # Without it some batches are sent again, which the ingest knows.
             self.counts.add("buffer.disk_errors")
 
     def drop_oldest(self) -> bool:
-        """Remove the oldest segment, counting what it held; false if there is none."""
+        """Remove the oldest segment, counting what it held; false if there is none. Raises OSError: it stays then."""
         if not self._segments:
             return False
-        segment = self._segments.pop(0)
+        segment = self._segments[0]
+        segment.remove()
+        del self._segments[0]
         self.counts.add(f"buffer.dropped_batches.{self.name}", segment.pending.batches)
         self.counts.add(f"buffer.dropped_values.{self.name}", segment.pending.values)
-        segment.remove()
         return True
 
     def close(self) -> None:
@@ -236,6 +248,17 @@ class Stream(Files):
             segment.close()
         self._segments.clear()
         self._acked.close()
+
+    def _segment(self, sequence: int) -> Segment | None:
+        """Return the file of that number, opened again if it could not be read before; none if there is none."""
+        known = next((one for one in self._segments if one.sequence == sequence), None)
+        path = self._folder / f"{sequence:012d}{SUFFIX}"
+        if known is not None or not path.exists():
+            return known
+        again = Segment.open(path, on_damage=self._on_damage, disk=self.disk)
+        again.writable = False
+        self._segments = sorted([*self._segments, again], key=lambda segment: segment.sequence)
+        return again
 
     def _entries(self, segment: Segment) -> list[Entry]:
         self._load(segment)
@@ -250,12 +273,12 @@ class Stream(Files):
     def _rotate(self, epoch: str, size: int) -> Segment:
         active = self._segments[-1] if self._segments else None
         path = self._folder / f"{self._next_sequence:012d}{SUFFIX}"
+        self._next_sequence += 1  # also if it fails: a disk that refuses may leave the file there
         segment = Segment.create(path, epoch=epoch, size=size, disk=self.disk, before=active)
-        self._next_sequence += 1
+        self._segments.append(segment)
         if active is not None and active.writable:
             active.seal()
             active.unload()
-        self._segments.append(segment)
         self._sweep()
         return segment
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.quarantine import quarantine, shred
+from edge_agent.buffer.disk import FRESH, Disk
+from edge_agent.buffer.quarantine import quarantine, shred, unlinked
 from edge_agent.buffer.record import HEADER_BYTES, Damage, Found, Header, Kind, frame, scan
+from edge_agent.buffer.small import read_small, write_small, write_synced
 from edge_agent.buffer.unsynced_form import (
-    FRESH,
     NOBODYS,
     Label,
     Stamp,
@@ -24,12 +24,11 @@ from edge_agent.buffer.unsynced_form import (
     first_record,
     label_of,
     pack,
-    read_small,
     unpack,
-    write_small,
-    write_synced,
+    values_in,
 )
 from telemetry.counters import Counters
+from telemetry.sample import Durability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,8 +43,6 @@ PERSONS_FILE_BYTES: Final = 32 * 1024
 PERSONS_FILE_NS: Final = 60_000_000_000
 """A file about people spans no more, so that what waited too long is gone from the disk soon."""
 _STAMP: Final = ".stamp"
-
-
 FOLDER: Final = "unsynced"
 
 
@@ -71,13 +68,27 @@ class WaitingFile:
     oldest_ns: int = 0
     newest_ns: int = 0
     """CLOCK_BOOTTIME."""
+    told: bool = False
+    """All of it is in the buffer; it goes as soon as the disk lets it."""
 
-    def note(self, header: Header, newest_ns: int) -> None:
+    def note(self, group: Sequence[Waiting]) -> None:
         """Count a group in."""
-        self.oldest_ns = min(self.oldest_ns, header.oldest_at_ns) if self.samples else header.oldest_at_ns
-        self.newest_ns = max(self.newest_ns, newest_ns)
-        self.samples += header.samples
-        self.used += HEADER_BYTES + header.length
+        times = [at_ns for at_ns, _ in group]
+        self.oldest_ns = min(self.oldest_ns, *times) if self.samples else min(times)
+        self.newest_ns = max(self.newest_ns, *times)
+        self.samples += len(group)
+
+
+def _framed(group: Sequence[Waiting]) -> bytes:
+    """Return a group's record."""
+    header = Header(
+        kind=Kind.BATCH,
+        event=any(one.durability is Durability.EVENT for _, one in group),
+        values=values_in(one for _, one in group),
+        samples=len(group),
+        oldest_at_ns=min(at_ns for at_ns, _ in group),
+    )
+    return frame(header, pack(group))
 
 
 class UnsyncedLog:
@@ -86,13 +97,14 @@ class UnsyncedLog:
     def __init__(
         self, folder: Path, *, boot: str, guess_ns: int, devices: Mapping[str, DeviceInfo], quarantine_folder: Path
     ) -> None:
+        self.folder = folder
+        self.boot = boot
+        """Whose samples come now."""
         self.counts = Counters()
         self.disk = Disk()
         self.files: list[WaitingFile] = []
         """Oldest first."""
         self.stamps: list[Stamp] = []
-        self._folder = folder
-        self._boot = boot
         self._guess_ns = guess_ns
         self._devices = devices
         self._quarantine = quarantine_folder
@@ -106,33 +118,30 @@ class UnsyncedLog:
 
     def open(self) -> None:
         """Take in what earlier runs left; torn and damaged groups are quarantined and counted."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in self._folder.glob("*" + FRESH):
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self.folder.glob("*" + FRESH):
             path.unlink()
-        for path in sorted(self._folder.iterdir(), key=lambda path: path.stem):
+        for path in sorted(self.folder.iterdir(), key=lambda path: path.stem):
             if not path.stem.isdecimal():
                 continue
             self._next = max(self._next, int(path.stem) + 1)
-            if path.suffix == _STAMP:
-                stamp = read_small(path, Stamp)
-                if stamp is not None:
-                    self.stamps.append(stamp)
-            elif path.suffix[1:] in set(Lane):
-                self._take_in(path, Lane(path.suffix[1:]))
+            try:
+                if path.suffix == _STAMP:
+                    stamp = read_small(path, Stamp)
+                    if stamp is not None:
+                        self.stamps.append(stamp)
+                elif path.suffix[1:] in set(Lane):
+                    self._take_in(path, Lane(path.suffix[1:]))
+            except OSError:
+                # One bad file costs none of the others.
+                self.counts.add("clock.waiting_disk_errors")
 
-    def append(self, lane: Lane, samples: Sequence[Waiting], *, event: bool) -> None:
+    def append(self, lane: Lane, group: Sequence[Waiting]) -> None:
         """Make a group durable: one write and one fdatasync."""
-        payload = pack(samples)
-        header = Header(
-            kind=Kind.BATCH,
-            event=event,
-            values=sum(len(one.values) + len(one.bad) for _, one in samples),
-            samples=len(samples),
-            oldest_at_ns=min(at_ns for at_ns, _ in samples),
-        )
-        framed = frame(header, payload)
+        framed = _framed(group)
         active = self._active.get(lane)
-        if lane is Lane.PERSONS and active is not None and header.oldest_at_ns - active[0].oldest_ns > PERSONS_FILE_NS:
+        oldest_ns = min(at_ns for at_ns, _ in group)
+        if lane is Lane.PERSONS and active is not None and oldest_ns - active[0].oldest_ns > PERSONS_FILE_NS:
             self.seal(lane)
         file, descriptor = self._writable(lane, len(framed))
         try:
@@ -141,15 +150,13 @@ class UnsyncedLog:
         except OSError:
             self.seal(lane)  # what the disk holds of it is unknown
             raise
-        file.note(
-            Header(kind=Kind.BATCH, samples=len(samples), oldest_at_ns=header.oldest_at_ns, length=len(payload)),
-            max(at_ns for at_ns, _ in samples),
-        )
+        file.note(group)
+        file.used += len(framed)
 
-    def growth(self, lane: Lane, size: int) -> int:
-        """Return an estimate of the disk space that a group of `size` bytes takes: none while it fits."""
+    def growth(self, lane: Lane) -> int:
+        """Return an estimate of the disk space that a group takes: none while the present file is not full."""
         active = self._active.get(lane)
-        return 0 if active is not None and active[0].used + HEADER_BYTES + size <= active[0].size else FILE_BYTES
+        return 0 if active is not None and active[0].used + HEADER_BYTES <= active[0].size else FILE_BYTES
 
     def seal(self, lane: Lane) -> None:
         """Write no more to the present file; the space that it does not need is given back."""
@@ -176,14 +183,9 @@ class UnsyncedLog:
         if file not in self.files:
             return
         self._seal_if_active(file)
-        if file.lane is Lane.PERSONS:
-            descriptor = os.open(file.path, os.O_WRONLY | os.O_CLOEXEC)
-            file.path.unlink()
-            shred(descriptor, self.disk)
-        else:
-            file.path.unlink()
-        self.disk.sync_folder(self._folder)
-        self.files.remove(file)
+        old = unlinked(file.path)
+        self.files.remove(file)  # it is gone, whatever the disk says to the rest
+        self._let_go(old, file.lane)
         for stamp in [one for one in self.stamps if not self.covered(one)]:
             self._stamp_path(stamp).unlink(missing_ok=True)
             self.stamps.remove(stamp)
@@ -198,8 +200,9 @@ class UnsyncedLog:
             gone = [item[1] for group in groups for item in group if item[1].handle is not None and who(item[1].handle)]
             if gone:
                 self._rewrite(file, [group for group in kept if group])
+                self.counts.add("clock.purged_samples", len(gone))
                 samples += len(gone)
-                values += sum(len(one.values) + len(one.bad) for one in gone)
+                values += values_in(gone)
         return samples, values
 
     def stamp(self, stamp: Stamp) -> None:
@@ -224,7 +227,7 @@ class UnsyncedLog:
             self.seal(lane)
 
     def _stamp_path(self, stamp: Stamp) -> Path:
-        return self._folder / f"{max(stamp.files):012d}{_STAMP}"
+        return self.folder / f"{max(stamp.files):012d}{_STAMP}"
 
     def _seal_if_active(self, file: WaitingFile) -> None:
         if any(active is file for active, _ in self._active.values()):
@@ -235,17 +238,17 @@ class UnsyncedLog:
         if active is not None and active[0].used + size <= active[0].size:
             return active
         self.seal(lane)
-        label = Label(boot=self._boot, guess_ns=self._guess_ns, devices=dict(self._devices))
+        label = Label(boot=self.boot, guess_ns=self._guess_ns, devices=dict(self._devices))
         first = first_record(label)
         whole = max(PERSONS_FILE_BYTES if lane is Lane.PERSONS else FILE_BYTES, len(first) + size)
-        path = self._folder / f"{self._next:012d}.{lane}"
+        path = self.folder / f"{self._next:012d}.{lane}"
         self._next += 1
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, whole)
             self.disk.write(descriptor, first, 0)
             self.disk.sync_all(descriptor)
-            self.disk.sync_folder(self._folder)
+            self.disk.sync_folder(self.folder)
         except OSError:
             os.close(descriptor)
             path.unlink(missing_ok=True)
@@ -254,6 +257,13 @@ class UnsyncedLog:
         self.files.append(file)
         self._active[lane] = (file, descriptor)
         return file, descriptor
+
+    def _let_go(self, unlinked_file: int, lane: Lane) -> None:
+        if lane is Lane.PERSONS:
+            shred(unlinked_file, self.disk)
+        else:
+            os.close(unlinked_file)
+        self.disk.sync_folder(self.folder)
 
     def _take_in(self, path: Path, lane: Lane) -> None:
         data = path.read_bytes()
@@ -275,14 +285,10 @@ class UnsyncedLog:
                     self.counts.add("clock.lost_samples", item.header.samples)
                 else:
                     groups.append(group)
-        used = file.used
         for group in groups:
-            times = [at_ns for at_ns, _ in group]
-            file.note(Header(kind=Kind.BATCH, samples=len(group), oldest_at_ns=min(times)), max(times))
-        file.used = used
+            file.note(group)
         if not groups:
-            path.unlink()
-            self.disk.sync_folder(self._folder)
+            self._let_go(unlinked(path), lane)
             return
         if damaged:
             self._rewrite(file, groups)
@@ -295,26 +301,18 @@ class UnsyncedLog:
         """Put a file with these groups in its place, at once or not at all; the old bytes are overwritten."""
         old = os.open(file.path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            records = [first_record(file.label)]
-            file.samples = file.newest_ns = file.used = 0
-            for group in groups:
-                payload = pack(group)
-                header = Header(
-                    kind=Kind.BATCH,
-                    samples=len(group),
-                    values=sum(len(one.values) + len(one.bad) for _, one in group),
-                    oldest_at_ns=min(at_ns for at_ns, _ in group),
-                )
-                records.append(frame(header, payload))
-                file.note(header, max(at_ns for at_ns, _ in group))
+            data = b"".join([first_record(file.label), *map(_framed, groups)])
             fresh = file.path.with_suffix(file.path.suffix + FRESH)
-            write_synced(fresh, b"".join(records), self.disk)
+            write_synced(fresh, data, self.disk)
             fresh.replace(file.path)
-            self.disk.sync_folder(self._folder)
-            file.size = file.used = sum(map(len, records))
+            self.disk.sync_folder(self.folder)
         except OSError:
             os.close(old)
             raise
+        file.size = file.used = len(data)
+        file.samples = file.newest_ns = 0
+        for group in groups:
+            file.note(group)
         shred(old, self.disk)
 
     def _damage(self, path: Path, damage: Damage, data: bytes) -> None:

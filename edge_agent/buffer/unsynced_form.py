@@ -1,11 +1,10 @@
-"""What the files of the waiting room say, and when a boot was that never knew the time. Pure but for small files."""
+"""What the files of the waiting room say, and when a boot was that never knew the time. Pure."""
 
 from __future__ import annotations
 
-import os
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -16,12 +15,7 @@ from telemetry.sample import Admitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
-    from edge_agent.buffer.disk import Disk
-
-FRESH: Final = ".new"
-"""What is being written to take another file's place."""
 _GZIP: Final = 31
 _LEVEL: Final = 6
 """Of zlib: a group is some kilobytes, and flash is dearer than a fraction of a millisecond."""
@@ -75,9 +69,13 @@ class WaitingState:
 
 NOBODYS: Final = Label(boot="", guess_ns=0)
 """Of a file whose first record is lost: a boot that nobody knows, so what it holds is told as uncertain."""
-SmallT = TypeVar("SmallT", bound=msgspec.Struct)
 _groups_in: Final = msgspec.msgpack.Decoder(list[Waiting])
 _groups_out: Final = msgspec.msgpack.Encoder()
+
+
+def values_in(samples: Iterable[Admitted]) -> int:
+    """Return how many points they have, the bad ones too."""
+    return sum(len(one.values) + len(one.bad) for one in samples)
 
 
 def first_record(label: Label) -> bytes:
@@ -104,34 +102,6 @@ def label_of(payload: bytes) -> Label | None:
         return msgspec.msgpack.decode(zlib.decompress(payload, wbits=_GZIP), type=Label)
     except (zlib.error, msgspec.DecodeError):
         return None
-
-
-def read_small(path: Path, kind: type[SmallT]) -> SmallT | None:
-    """Return a small file's content; none if there is none or it is not what was written. Raises OSError."""
-    try:
-        body, _, checksum = path.read_bytes().rstrip(b"\n").rpartition(b" ")
-        return msgspec.json.decode(body, type=kind) if checksum == b"%08x" % zlib.crc32(body) else None
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-
-
-def write_small(path: Path, content: msgspec.Struct, disk: Disk) -> None:
-    """Replace a small file atomically and durably. Raises OSError."""
-    body = msgspec.json.encode(content)
-    fresh = path.with_suffix(path.suffix + FRESH)
-    write_synced(fresh, body + b" %08x\n" % zlib.crc32(body), disk)
-    fresh.replace(path)
-    disk.sync_folder(path.parent)
-
-
-def write_synced(path: Path, data: bytes, disk: Disk) -> None:
-    """Write a file and sync it, not yet its folder. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        disk.write(descriptor, data, 0)
-        disk.sync_all(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def estimate(boots: Iterable[tuple[int, int]], *, lower_ns: int = 0, upper_ns: int | None = None) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from edge_agent.buffer.identity import write_meta
 from edge_agent.buffer.keeper import RETRY_MIN_S
 from edge_agent.buffer.priority import Priority
+from edge_agent.buffer.unbroken import Unbroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 MAINTAIN_S: Final = 5.0
+PORTION_BYTES: Final = 1024 * 1024
+"""So much goes to disk in one write: it fits under the smallest cap, though memory holds as much as that."""
 NO_ROOM: Final = "max_bytes is used up by more valuable data"
 
 
@@ -57,6 +60,7 @@ class Writer:
         self._on_ready = on_ready
         self._loop = asyncio.get_running_loop()
         self._groups: list[asyncio.Future[None]] = []
+        self._unbroken = Unbroken("buffer-to-disk")
         self._relieved = asyncio.Event()
         self._closing = False
         self._stopped = asyncio.Event()
@@ -116,6 +120,7 @@ class Writer:
         self._wake.set()
         self._relieved.set()
         await self._stopped.wait()
+        await self._unbroken.finish()
         await self._commit_events()
         await self.spill()
         self._count_lost()
@@ -128,7 +133,7 @@ class Writer:
     async def _run_events(self) -> None:
         while not self._closing:
             await _wait(self._events.wake, MAINTAIN_S if self._events.error is None else RETRY_MIN_S)
-            await self._commit_events()
+            await self._unbroken.run(self._commit_events())
             await self._let_go(self._events)
             await self._prepare()
 
@@ -140,7 +145,7 @@ class Writer:
                 self._events.rewind()
                 self._on_ready()
             if self._spill_due() <= self._loop.time() or (self._memory_full() and self._healthy()):
-                await self.spill()
+                await self._unbroken.run(self.spill())
             for keeper in self._spilled:
                 await self._let_go(keeper)
             if self._identity.low:
@@ -202,6 +207,12 @@ class Writer:
             self._on_ready()
 
     async def _write(self, keeper: Keeper, pending: Mapping[Key, ClosedBatch]) -> bool:
+        for portion in _portions(pending):
+            if not await self._write_portion(keeper, portion):
+                return False
+        return True
+
+    async def _write_portion(self, keeper: Keeper, pending: Mapping[Key, ClosedBatch]) -> bool:
         batches = [one.batch for one in pending.values()]
         growth = await keeper.call(lambda: keeper.stream.growth(batches))
         async with self._housekeeping.space(keeper.priority, growth) as room:
@@ -276,6 +287,18 @@ class Writer:
             self._counters.add("buffer.disk_errors")
         else:
             self._identity.reserve(meta)
+
+
+def _portions(pending: Mapping[Key, ClosedBatch]) -> list[dict[Key, ClosedBatch]]:
+    portions: list[dict[Key, ClosedBatch]] = [{}]
+    size = 0
+    for key, one in pending.items():
+        size += len(one.batch.payload)
+        if size > PORTION_BYTES and portions[-1]:
+            portions.append({})
+            size = len(one.batch.payload)
+        portions[-1][key] = one
+    return portions
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

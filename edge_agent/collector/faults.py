@@ -11,15 +11,17 @@ from telemetry.errors import AuthError, DeviceUnavailable, ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from edge_agent.collector.state import DeviceState
     from telemetry.sample import Sample
 
 
 class Passing:
-    """Passes samples on and remembers whether that failed."""
+    """Passes a device's samples on, counts them, and remembers whether that failed."""
 
-    def __init__(self, emit: Callable[[Sample], Awaitable[None]]) -> None:
+    def __init__(self, emit: Callable[[Sample], Awaitable[None]], state: DeviceState) -> None:
         self.failed = False
         self._emit = emit
+        self._state = state
 
     async def __call__(self, sample: Sample) -> None:
         """Pass one sample on."""
@@ -28,9 +30,10 @@ class Passing:
         except Exception:
             self.failed = True
             raise
+        self._state.passed += 1
 
 
-def expected(error: Exception) -> Exception:
+def expected(error: Exception) -> DeviceUnavailable | ProtocolError | AuthError:
     """Return `error` if drivers are meant to raise it; else a ProtocolError that says where the driver went wrong.
 
     Without the error's own text: it may hold what was read, a card's number for one, and this is logged and sent.

@@ -1,4 +1,4 @@
-"""poll: reads one device each period for ever; each reading that was tried and failed is reported as bad."""
+"""poll: reads one device each period for ever; what was tried and failed is reported as bad, once a period at most."""
 
 from __future__ import annotations
 
@@ -33,22 +33,43 @@ async def poll(
 ) -> None:
     """Read the device at once and then every `period_s` seconds, from a random phase on, until cancelled."""
     backoff = Backoff()
-    passing = Passing(emit)
+    passing = Passing(emit, state)
+    gaps = _Gaps(context, passing, period_s)
     while True:
         try:
             async with create() as driver:
-                await _read_for_ever(driver, context, passing, state=state, backoff=backoff, period_s=period_s)
+                await _read_for_ever(driver, context, passing, gaps, state=state, backoff=backoff, period_s=period_s)
         except Exception as error:  # whatever a driver does must not stop the others
             if passing.failed:
                 raise
-            state.down(expected(error))
-            await asyncio.sleep(AUTH_S if isinstance(error, AuthError) else backoff.next_s())
+            fault = expected(error)
+            state.down(fault)
+            await gaps.report(fault)
+            await asyncio.sleep(AUTH_S if isinstance(fault, AuthError) else backoff.next_s())
+
+
+class _Gaps:
+    """Puts on record what was tried and failed: opening the device, or reading it."""
+
+    def __init__(self, context: DeviceContext, emit: Callable[[Sample], Awaitable[None]], period_s: float) -> None:
+        self._context = context
+        self._emit = emit
+        self._period_s = period_s
+        self._reported_s = float("-inf")
+
+    async def report(self, error: DeviceUnavailable | ProtocolError | AuthError) -> None:
+        self._context.counters.add(f"device.{self._context.device}.failed_readings")
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._reported_s >= 0.9 * self._period_s:
+            self._reported_s = now_s
+            await self._emit(_failed(self._context, error))
 
 
 async def _read_for_ever(
     driver: PollDriver,
     context: DeviceContext,
     emit: Callable[[Sample], Awaitable[None]],
+    gaps: _Gaps,
     *,
     state: DeviceState,
     backoff: Backoff,
@@ -58,7 +79,6 @@ async def _read_for_ever(
     due = loop.time()
     phase_s = random.random() * min(period_s, 1.0)  # noqa: S311 - spreads devices over the bus
     failures = 0
-    reported = float("-inf")
     while True:
         await asyncio.sleep(due - loop.time())
         try:
@@ -66,10 +86,7 @@ async def _read_for_ever(
         except (DeviceUnavailable, ProtocolError) as error:
             failures += 1
             state.down(error, lost=failures >= _PATIENCE or _link_lost(error))
-            context.counters.add(f"device.{context.device}.failed_readings")
-            if loop.time() - reported >= 0.9 * period_s:
-                reported = loop.time()
-                await emit(_failed(context, error))
+            await gaps.report(error)
         else:
             failures = 0
             backoff.reset()
@@ -99,9 +116,10 @@ def _link_lost(error: Exception) -> bool:
     return isinstance(error, DeviceUnavailable) and not error.timed_out
 
 
-def _failed(context: DeviceContext, error: DeviceUnavailable | ProtocolError) -> Sample:
+def _failed(context: DeviceContext, error: DeviceUnavailable | ProtocolError | AuthError) -> Sample:
     """Return a sample whose points are all bad: the gap is on record with its reason."""
-    reason = Reason.DECODE if isinstance(error, ProtocolError) else error.reason or Reason.TIMEOUT
+    known = error.reason if isinstance(error, DeviceUnavailable) else None
+    reason = Reason.DECODE if isinstance(error, ProtocolError) else known or Reason.TIMEOUT
     return Sample(
         device=context.device,
         acquired_at_ns=context.now_ns(),

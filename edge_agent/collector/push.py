@@ -40,7 +40,7 @@ async def _until_lost(
     create: Callable[[], PushDriver], emit: Callable[[Sample], Awaitable[None]], state: DeviceState
 ) -> Exception:
     """Pass on samples until the device is lost; return why it was."""
-    passing = Passing(emit)
+    passing = Passing(emit, state)
     try:
         async with (
             create() as driver,

@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from telemetry.errors import AuthError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,6 +28,10 @@ class DeviceState:
     error: str | None = None
     last_sample_s: float | None = None
     """time.monotonic() of the last sample."""
+    passed: int = 0
+    """Its samples that went through, bad ones too; the watchdog watches them grow."""
+    refused: bool = False
+    """It refused the login, and is left alone for minutes: its silence is no fault of the agent's."""
     link_open: Callable[[], bool] | None = None
     """For a device that pushes: an open link is all that shows it works while nobody uses it."""
 
@@ -39,13 +45,13 @@ class DeviceState:
         """Note a sign of life."""
         if self.state == "down":
             self._log(logging.INFO, "is back")
-        self.state, self.error = "up", None
+        self.state, self.error, self.refused = "up", None, False
 
     def down(self, error: Exception, *, lost: bool = True) -> None:
         """Note that the device does not work, and why; `lost` if it may have lost its power."""
         if self.error != str(error):
             self._log(logging.WARNING, str(error))
-        self.state, self.error = "down", str(error)
+        self.state, self.error, self.refused = "down", str(error), isinstance(error, AuthError)
         if lost and self.on_lost is not None:
             self.on_lost()
 

@@ -135,7 +135,7 @@ class Groups:
         return told
 
     async def run(self, emit: Callable[[str, Sample], Awaitable[None]]) -> None:
-        """Emit what is due, each second, until cancelled."""
+        """Emit what is due, twice a second, until cancelled."""
         while True:
             for room, sample in self.due():
                 await emit(room, sample)
@@ -183,9 +183,14 @@ class Groups:
                 told.append((running.listed.room, sample))
         return told
 
+    def _large_enough(self, state: ClassLesson) -> bool:
+        """Tell whether the policy of now would let a lesson be told that was drawn as this one was."""
+        min_group = self._register.min_group()
+        return min_group is not None and Sizes.of(min_group).told <= state.told_from
+
     def _mean(self, running: _Running, minute: int) -> Sample | None:
         answer = running.state.close(minute) if running.state is not None else None
-        if answer is None:
+        if answer is None or running.state is None or not self._large_enough(running.state):
             self._counters.add("groups.minutes_untold")
             return None
         self._counters.add("groups.minutes_told")

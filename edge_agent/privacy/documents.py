@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
@@ -18,7 +18,6 @@ from telemetry.profile import FORBID, Name
 from telemetry.sample import PERSON_CLASSES, DataClass
 from telemetry.topics import NAME
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 Handle = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -56,11 +55,6 @@ class Basis(StrEnum):
     PUBLIC_INTEREST = "public_interest"
     DISCLOSED = "disclosed"
     LAW = "law"
-
-
-def ns(moment: datetime) -> int:
-    """Return UTC nanoseconds; exact."""
-    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def days_of(text: str) -> frozenset[int]:

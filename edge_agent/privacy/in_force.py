@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.privacy.classes import class_table
-from edge_agent.privacy.documents import Distance, DocumentKind, days_of, minutes_of, ns, offset_minutes
-from edge_agent.privacy.times import Timeline, minutes_ns
+from edge_agent.privacy.documents import Distance, DocumentKind, days_of, minutes_of, offset_minutes
+from edge_agent.privacy.times import Timeline, minutes_ns, since_midnight
+from telemetry.erasure import to_ns
 from telemetry.sample import PERSON_CLASSES, DataClass, WithheldReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import date, time
+    from datetime import date
 
     from edge_agent.privacy.documents import Calendar, Consents, Lesson, Policy, Roster, Rule
     from edge_agent.privacy.times import Span
@@ -77,10 +78,10 @@ class InForce:
         """When the list of consents becomes too old to be believed."""
         self._consented: dict[str, dict[str, int]] = {}
         if consents is not None:
-            self.consents_until_ns = ns(consents.issued_at) + int(consents_max_age_h * HOUR_NS)
+            self.consents_until_ns = to_ns(consents.issued_at) + int(consents_max_age_h * HOUR_NS)
             for consent in consents.consents:
                 if consent.effective:
-                    self._consented.setdefault(consent.purpose, {})[consent.handle] = ns(consent.valid_until)
+                    self._consented.setdefault(consent.purpose, {})[consent.handle] = to_ns(consent.valid_until)
         self._offset_minutes = offset_minutes(policy.utc_offset) if policy is not None else 0
         self._lessons: dict[str, Timeline[Lesson]] = {}
         self._by_room: dict[str, list[Lesson]] = {}
@@ -236,7 +237,7 @@ class InForce:
         for lesson in self._by_room[room]:
             # A dated lesson takes place whatever the calendar says: somebody wrote that day down.
             if lesson.on == day if not isinstance(lesson.on, str) else weekday in days_of(lesson.on):
-                yield _of_day(lesson.start), _of_day(lesson.end), lesson
+                yield since_midnight(lesson.start), since_midnight(lesson.end), lesson
 
     def _hours(self, rule: Rule) -> Timeline[None]:
         calendar = self.policy.calendar if self.policy is not None else None
@@ -257,11 +258,7 @@ def _windows(
 
 
 def _validity(document: Policy | Roster | None) -> tuple[int, int]:
-    return (ns(document.valid_from), ns(document.valid_until)) if document is not None else (0, 0)
-
-
-def _of_day(moment: time) -> int:
-    return minutes_ns(moment.hour * 60 + moment.minute) + (moment.second * 1_000_000 + moment.microsecond) * 1000
+    return (to_ns(document.valid_from), to_ns(document.valid_until)) if document is not None else (0, 0)
 
 
 NOTHING: Final = InForce()

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_agent.privacy import accepted as memory
-from edge_agent.privacy.documents import Consents, DocumentKind, Policy, Roster, ns
+from edge_agent.privacy.documents import Consents, DocumentKind, Policy, Roster
 from edge_agent.privacy.in_force import CONSENTS_MAX_AGE_H, InForce
 from edge_agent.privacy.reading import DocumentRefused, read_document, read_file
 from edge_agent.privacy.standing import Standing, State, age, at, minute
+from telemetry.erasure import to_ns
 from telemetry.sample import WithheldReason
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Documents:
     def _objection(self, read: ReadDocument, *, future: bool = True) -> str | None:
         """Return why a well-signed document is not believed now."""
         document, now_ns = read.document, self.now_ns()
-        ahead_ns = ns(document.issued_at) - now_ns
+        ahead_ns = to_ns(document.issued_at) - now_ns
         if future and ahead_ns > AHEAD_NS:
             return (
                 f"is dated {minute(document.issued_at)}, {age(ahead_ns)} ahead of this gateway's clock"
@@ -237,7 +238,7 @@ class Documents:
         consented = None
         if isinstance(read.document, Consents):
             # By the officer's clock, not ours: a wrong one here must not make everybody's consent look withdrawn.
-            consented = InForce(consents=read.document).consented(ns(read.document.issued_at))
+            consented = InForce(consents=read.document).consented(to_ns(read.document.issued_at))
         self._state = memory.with_document(self._state, kind, acceptance, consented)
         self._unsaved = True
 

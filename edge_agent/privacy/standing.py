@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_agent.privacy.documents import Consents, DocumentKind, ns
+from edge_agent.privacy.documents import Consents, DocumentKind
+from telemetry.erasure import to_ns
 
 if TYPE_CHECKING:
     from edge_agent.privacy.reading import ReadDocument
@@ -63,9 +64,9 @@ class Standing:
         if self.accepted is None or self.until is None:
             return State.NONE if self.absent else State.REFUSED
         document = self.accepted.document
-        if now_ns >= ns(self.until):
+        if now_ns >= to_ns(self.until):
             return State.TOO_OLD if isinstance(document, Consents) else State.EXPIRED
-        if not isinstance(document, Consents) and now_ns < ns(document.valid_from):
+        if not isinstance(document, Consents) and now_ns < to_ns(document.valid_from):
             return State.NOT_YET_VALID
         return State.IN_FORCE
 
@@ -75,7 +76,7 @@ class Standing:
         if self.accepted is None or self.until is None:
             return f"{state}: {self.why}"
         document = self.accepted.document
-        issued = f"serial {document.serial}, issued {age(now_ns - ns(document.issued_at))} ago"
+        issued = f"serial {document.serial}, issued {age(now_ns - to_ns(document.issued_at))} ago"
         until = minute(self.until)
         match state:
             case State.TOO_OLD:
@@ -94,8 +95,8 @@ class Standing:
         return {
             "state": str(self.state(now_ns)),
             "serial": there.serial if there is not None else None,
-            "issued_at_ns": ns(there.issued_at) if there is not None else None,
-            "valid_until_ns": ns(until) if until is not None else None,
+            "issued_at_ns": to_ns(there.issued_at) if there is not None else None,
+            "valid_until_ns": to_ns(until) if until is not None else None,
             "text": self.words(now_ns),
         }
 

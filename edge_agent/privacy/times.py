@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import time
 
 Thing = TypeVar("Thing")
 
 _MINUTE_NS: Final = 60 * 1_000_000_000
-_DAY_NS: Final = 24 * 60 * _MINUTE_NS
+DAY_NS: Final = 24 * 60 * _MINUTE_NS
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _END_NS: Final = 2**63
 
@@ -35,11 +36,11 @@ class Timeline(Generic[Thing]):
             return self._on
         if not 0 <= at_ns < _END_NS:
             return ()
-        day, of_day = divmod(at_ns + self._offset_ns, _DAY_NS)
+        day, of_day = divmod(at_ns + self._offset_ns, DAY_NS)
         spans = list(self._spans(date.fromordinal(_EPOCH_DAY + day)))
-        edges = sorted({0, _DAY_NS, *(edge for start, end, _ in spans for edge in (start, end))})
+        edges = sorted({0, DAY_NS, *(edge for start, end, _ in spans for edge in (start, end))})
         index = bisect_right(edges, of_day)
-        midnight = day * _DAY_NS - self._offset_ns
+        midnight = day * DAY_NS - self._offset_ns
         self._on = tuple(thing for start, end, thing in spans if start <= of_day < end)
         self._since, self._until = midnight + edges[index - 1], midnight + edges[index]
         return self._on
@@ -48,3 +49,8 @@ class Timeline(Generic[Thing]):
 def minutes_ns(minutes: int) -> int:
     """Return minutes in nanoseconds."""
     return minutes * _MINUTE_NS
+
+
+def since_midnight(moment: time) -> int:
+    """Return the nanoseconds since midnight."""
+    return minutes_ns(moment.hour * 60 + moment.minute) + (moment.second * 1_000_000 + moment.microsecond) * 1000

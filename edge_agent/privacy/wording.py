@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from edge_agent.privacy.documents import Basis, Consents, Distance, DocumentKind, Text, ns
+from edge_agent.privacy.documents import Basis, Consents, Distance, DocumentKind, Text
 from edge_agent.privacy.standing import State, age, minute
+from telemetry.erasure import to_ns
 from telemetry.sample import DataClass, WithheldReason
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def standing_in_words(standing: Standing, now_ns: int, language: Language) -> st
         State.TOO_OLD: "太旧,不再采信",
         State.NOT_YET_VALID: "尚未生效",
     }[state]
-    issued = age_zh(now_ns - ns(document.issued_at))
+    issued = age_zh(now_ns - to_ns(document.issued_at))
     from_ = "" if isinstance(document, Consents) or state is not State.NOT_YET_VALID else minute(document.valid_from)
     return (
         f"{head}: 序号 {document.serial}, {issued}前签发, "

@@ -41,7 +41,8 @@ DEADLINE_S: Final = 10.0
 """Deadline of a PUBACK or SUBACK: later than that the connection is dead."""
 _GOODBYE_S: Final = 1.0
 _RECEIVE_MAXIMUM: Final = 100
-_FAILURE: Final = 0x80
+FAILURE: Final = 0x80
+"""Reason codes from here on are refusals."""
 _HEADER_BYTES: Final = 256
 """More than topic and properties of one of our messages take."""
 _AIOMQTT_TIMEOUT: Final = "Operation timed out"
@@ -206,7 +207,7 @@ class Connection(aiomqtt.Client):
         async with _deadline(DEADLINE_S):
             granted = await self.subscribe(topic, qos=1)
         code = granted[0].value if isinstance(granted[0], ReasonCode) else int(granted[0])
-        if code >= _FAILURE:
+        if code >= FAILURE:
             raise AuthError(f"broker does not let us subscribe to {topic} (code {code}): allow it in its access rules")
 
     async def say(self, topic: str, payload: bytes, *, within_s: float = DEADLINE_S) -> None:

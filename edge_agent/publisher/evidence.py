@@ -35,6 +35,8 @@ class TimeEvidence:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._bounds: deque[_Bounds] = deque(maxlen=_KEPT)
+        self._fresh = False
+        """There is an answer that was not compared with the others yet."""
 
     def add(self, time_ns: int, *, sent_boot_ns: int, received_boot_ns: int) -> None:
         """Note an answer: the ingest's UTC when it answered, and CLOCK_BOOTTIME when it was asked and heard."""
@@ -44,6 +46,7 @@ class TimeEvidence:
         bounds = _Bounds(low_ns=time_ns - received_boot_ns, high_ns=time_ns - sent_boot_ns, at_boot_ns=received_boot_ns)
         if 0 <= bounds.high_ns - bounds.low_ns <= WIDEST_NS:
             self._bounds.append(bounds)
+            self._fresh = True
         else:
             self._counters.add("clock.slow_answers")
 
@@ -56,9 +59,10 @@ class TimeEvidence:
             low = max(low, one.low_ns - slack) if count > 1 else one.low_ns - slack
             high = min(high, one.high_ns + slack) if count > 1 else one.high_ns + slack
             if low > high:
-                if count <= MUST_AGREE:
+                if count <= MUST_AGREE and self._fresh:
                     self._counters.add("clock.answers_disagree")
                 break
             if count >= MUST_AGREE:
                 found = (low + high) // 2
+        self._fresh = False
         return found

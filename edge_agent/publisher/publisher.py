@@ -79,12 +79,8 @@ class Publisher:
         random: Callable[[], float] = random_module.random,
     ) -> None:
         self.connected = False
-        self.last_ack_at: float | None = None
-        """`time.monotonic()` of the last acknowledgement."""
         self.evidence = TimeEvidence(counters)
         """What the ingest says of the time; to be believed over TLS only."""
-        self.turns = 0
-        """Grows at least once in 40 s while the publisher lives, connected or not: for a watchdog."""
         self.problem: str | None = None
         """Why there is no connection, for people; none while there is one."""
         self.on_command: Callable[[bytes], None] | None = None
@@ -241,7 +237,6 @@ class Publisher:
             )
             if self._stop.is_set():
                 return None
-            self._turn()
             try:
                 await connection.open(self._stop)
             except aiomqtt.MqttError as error:
@@ -274,7 +269,7 @@ class Publisher:
             counters=self._counters,
             wake=self._wake,
             stopping=self._stop.is_set,
-            on_turn=self._turn,
+            on_turn=self._check_dates,
         )
 
     def _birth_again(self) -> bytes | None:
@@ -282,8 +277,8 @@ class Publisher:
         asked, self._ask = self._ask, False
         return msgspec.json.encode(self._status("online", asking=True)) if asked else None
 
-    def _turn(self) -> None:
-        self.turns += 1
+    def _check_dates(self) -> None:
+        """Look at the dates of the broker's certificate as soon as the time is known. Raises MqttError."""
         if self._undated and self._connection is not None and self._clock_known():
             self._undated = False
             self._connection.check_dates(self._now_ns())
@@ -320,7 +315,6 @@ class Publisher:
         if ack.retry_after_s > 0:
             self._counters.add("publisher.pauses")
             self._window.pause(now, ack.retry_after_s)
-        self.last_ack_at = time.monotonic()
         heard_ns = boottime_ns()
         asked_ns, asking = (
             self._asked.pop(ack.answers_ns, (None, False)) if ack.answers_ns is not None else (None, False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiomqtt
 import msgspec
 
-from edge_agent.publisher.connection import DEADLINE_S
+from edge_agent.publisher.connection import DEADLINE_S, FAILURE
 from telemetry.errors import AuthError
 from telemetry.topics import Channel, Flow, gateway_topic, telemetry_topic
 
@@ -30,7 +30,6 @@ DRAIN_S: Final = 2.0
 GOODBYE_S: Final = 1.0
 _POLL_S: Final = 1.0
 """Backfill that became due without anybody saying so is noticed after this."""
-_FAILURE: Final = 0x80
 _NO_SUBSCRIBER: Final = 0x10
 _PAUSES_S: Final = {0x87: 60.0, 0x95: 60.0, 0x97: 10.0}
 _DEFAULT_PAUSE_S: Final = 10.0
@@ -244,9 +243,9 @@ class Session:
         self._unconfirmed.pop(mid, None)
         if mid in self._not_batches:
             refused = self._not_batches.pop(mid)
-            if code.value >= _FAILURE:
+            if code.value >= FAILURE:
                 self._counters.add(refused)
-        elif code.value >= _FAILURE:
+        elif code.value >= FAILURE:
             self._refused(code.value)
         elif code.value == _NO_SUBSCRIBER:
             # Nobody heard it; the ingest will say so when it is there.

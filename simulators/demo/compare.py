@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from simulators.demo import truth
 from simulators.demo.programs import program
 from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, OCCUPANCY, VITALS
+from simulators.demo.verdict import silent
 from simulators.demo.verdict_attendance import judge_attendance
 from simulators.demo.verdict_environment import judge_environment
 from simulators.demo.verdict_occupancy import PEOPLE, judge_occupancy
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
     from simulators.demo.config import Site
     from simulators.demo.scene import Scene
-    from simulators.demo.verdict import Conditions, Family, Row
+    from simulators.demo.verdict import Conditions, Family, Look, Reading, Row
 
 MEASUREMENTS: Final = ("environment", "attendance", "gateway", "energy", "occupancy", "lesson", "vitals")
 """All there are: all are searched for leaks."""
+POLLED: Final = (ENVIRONMENT, OCCUPANCY)
+"""Families whose devices speak when the agent asks them; all others speak by themselves, heard or not."""
 _QUERY_S: Final = 30.0
 
 
@@ -38,6 +41,8 @@ class Comparison:
     """What became of what was said, by family."""
 
     families: Mapping[str, Family]
+    silent: Sequence[str] = ()
+    """Devices that were not read any more before they were stopped."""
 
     @property
     def broken(self) -> int:
@@ -86,9 +91,8 @@ async def queries(store: str, measurements: Sequence[str], site: str, *, env: Ma
     return rows
 
 
-def _occupancy(said: Path, agent: Path, scene: Scene, rows: list[Row], conditions: Conditions) -> Family:
+def _occupancy(said: Path, scene: Scene, looks: Sequence[Look], rows: list[Row], conditions: Conditions) -> Family:
     shown, sounds = truth.shown(said, scene)
-    looks = truth.looks(agent, scene)
     family = judge_occupancy(looks, shown, rows, conditions)
     if not family.broken:
         family.truths = len({look.values[PEOPLE] for look in looks if PEOPLE in look.values})
@@ -115,10 +119,16 @@ async def compare(
     """
     names = scene.families
     rows = dict(zip(names, await queries(store, names, site.name, env=env), strict=True))
+    readings, looks = truth.readings(said, scene), truth.looks(agent, scene)
+    last_ns = {device: 0 for device, family in scene.kinds.items() if family in POLLED}
+    heard: list[Reading | Look] = [*readings, *looks]
+    for one in heard:
+        last_ns[one.device] = max(last_ns[one.device], one.at_ns)
     judges: dict[str, Callable[[list[Row]], Family]] = {
         ATTENDANCE: lambda rows: judge_attendance(truth.taps(said, scene, site.card), rows, conditions),
-        ENVIRONMENT: lambda rows: judge_environment(truth.readings(said, scene), rows, conditions),
+        ENVIRONMENT: lambda rows: judge_environment(readings, rows, conditions),
         VITALS: lambda rows: judge_vitals(truth.beats(said, scene, site.band), rows, conditions, closed=not vitals),
-        OCCUPANCY: lambda rows: _occupancy(said, agent, scene, rows, conditions),
+        OCCUPANCY: lambda rows: _occupancy(said, scene, looks, rows, conditions),
     }
-    return Comparison(families={name: judges[name](rows[name]) for name in names})
+    families = {name: judges[name](rows[name]) for name in names}
+    return Comparison(families=families, silent=silent(last_ns, conditions))

@@ -28,6 +28,7 @@ ATTENDANCE: Final = "attendance"
 LESSON: Final = "pe_lesson"
 HEALTH_S: Final = 1.0
 OCCUPANCY_PURPOSE: Final = "occupancy"
+KEYS: Final = "keys.toml"
 SECRETS: Final = ".password"
 """Ending of the files with the cameras' passwords."""
 RECORDS: Final = "records"
@@ -94,7 +95,7 @@ def write_agent(
     is synchronised.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keys, officer = folder / "keys.toml", new_officer()
+    keys, officer = folder / KEYS, new_officer()
     write_private(keys, key_file(site))
     write_private(folder / "officer.pub", officer.public_line)
     privacy = {"key_file": str(keys), "trusted_keys": [str(folder / "officer.pub")]}

@@ -149,7 +149,7 @@ class Finale:
     def _withheld_by_agent(self) -> dict[str, int] | None:
         """Return the agent's own counters; none if it was restarted (from zero then) or frozen (it may hear late)."""
         demo = self._demo
-        if any(down.name == "agent" and down.until_ns for down in demo.downs) or not demo.tap.health:
+        if any(down.name == "agent" and down.until_ns for down in demo.downs):
             return None
         return withheld_by_agent(demo.tap.health.get("counters", {}))
 

@@ -25,7 +25,7 @@ _LOOK_S: Final = 0.02
 _HOST: Final = "127.0.0.1"
 _CONFIG: Final = """\
 reporting-disabled = true
-bind-address = "{host}:{rpc}"
+bind-address = "{rpc}"
 [meta]
   dir = "{folder}/meta"
 [data]
@@ -35,9 +35,10 @@ bind-address = "{host}:{rpc}"
 [monitor]
   store-enabled = false
 [http]
-  bind-address = "{host}:{port}"
+  bind-address = "{http}"
   log-enabled = false
   flux-enabled = false
+  auth-enabled = {auth}
 """
 
 
@@ -49,6 +50,11 @@ def installed() -> str | None:
 def command(folder: Path) -> list[str]:
     """Return the command that serves what is in `folder`."""
     return [sys.executable, "-m", "simulators.demo.influx", str(folder), "--port", "0"]
+
+
+def settings(folder: Path, *, http: str, rpc: str, auth: bool = False) -> str:
+    """Return the server's settings: its files below `folder`; `http` and `rpc` are HOST:PORT to listen on."""
+    return _CONFIG.format(folder=folder, http=http, rpc=rpc, auth=str(auth).lower())
 
 
 def _free_port() -> int:
@@ -68,7 +74,7 @@ def serve(program: str, folder: Path, port: int) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     port = port or _free_port()
     config = folder / "influxdb.conf"
-    config.write_text(_CONFIG.format(host=_HOST, port=port, rpc=_free_port(), folder=folder), encoding="utf-8")
+    config.write_text(settings(folder, http=f"{_HOST}:{port}", rpc=f"{_HOST}:{_free_port()}"), encoding="utf-8")
     started = [sys.executable, "-E", "-S", _LEASH, str(os.getpid()), program, "-config", str(config)]
     asked = False
     with subprocess.Popen(started, stdin=subprocess.DEVNULL) as server:  # noqa: S603 - our own command, no shell

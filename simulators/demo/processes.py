@@ -110,8 +110,9 @@ class Process:
                 log.seek(self._log_start)
                 for line in log:
                     if line.startswith(b"{") and line.endswith(b"\n"):
-                        self.answer = json.loads(line)
-                        return
+                        with contextlib.suppress(ValueError):  # its log stands there too
+                            self.answer = json.loads(line)
+                            return
             await asyncio.sleep(_LOOK_S)
 
     def _spawn(self, readiness: Readiness) -> None:

@@ -34,7 +34,7 @@ CATEGORIES = (
 )  # fmt: skip
 _BROKEN = {"lost", "duplicated", "altered", "leaked"}
 _FEW = 12
-"""So many unobserved values are one or two readings: no share is asked of them."""
+"""So many unobserved or bad values are one or two readings: no share is asked of them."""
 _EXAMPLES = 5
 
 
@@ -88,6 +88,7 @@ def judge(report: Report, comparison: Comparison, leaks: Sequence[Leak], *, unob
         first_s = report.first_stored_by_family_s.get(name)
         if first_s is not None and first_s > FIRST_STORED_S:
             report.reasons.append(f"{name}: first stored after {first_s:.1f} s, later than {FIRST_STORED_S:g} s")
+    report.reasons += [f"{device}: was not read any more before it was stopped" for device in comparison.silent]
     uncertain = withheld(comparison, lambda family: family.uncertain)
     counted = report.withheld_by_agent
     if counted is not None and not _agree(report.withheld, counted, uncertain):
@@ -147,8 +148,11 @@ def _family_reasons(name: str, family: Family, unobserved_share: float) -> list[
     elif not family.stored and not family.closed:
         reasons.append(f"{name}: nothing is stored")
     limit = max(_FEW, unobserved_share * family.said)
-    if family.unobserved > limit:
-        reasons.append(f"{name}: {family.unobserved} of {family.said} unobserved, more than {limit:.0f}")
+    reasons += [
+        f"{name}: {count} of {family.said} {category}, more than {limit:.0f}"
+        for category, count in (("unobserved", family.unobserved), ("bad", family.bad))
+        if count > limit
+    ]
     return reasons
 
 

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
+from simulators.demo.config import BINDINGS, KEYS, SECRETS
 from simulators.demo.packed import is_sqlite, sqlite_values
 
 if TYPE_CHECKING:
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 TRUTH: Final = ("ledger.jsonl", "said")
 DEVICE_LOG: Final = "log/device-"
 """The truth itself, and what the simulated devices say of themselves: they must know cards and bands."""
-KEYS: Final = "keys.toml"
-BINDINGS: Final = "bindings"
-"""Folder of what the agent is told: whose band is whose."""
-SECRETS: Final = ".password"
-"""Ending of the files that cameras' passwords are in."""
 _HEAD: Final = 16
 
 

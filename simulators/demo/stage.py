@@ -260,6 +260,9 @@ class Stage:
             self._signal_workers(signal.SIGKILL)
             return
         await self.processes[name].kill()
+        if name.startswith(DEVICE):
+            # It could not take its link away, whose port's number goes to the next one that is made: another device's.
+            (self._run_folder / name.removeprefix(DEVICE)).unlink(missing_ok=True)
 
     async def stop(self, name: str) -> float:
         """SIGTERM the process `name`; return how many seconds it took. Too slow, or a wrong exit, is a failure."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
-from simulators.demo.camera_records import read_looks
+from simulators.demo.camera_records import monotonic_offset_ns, read_looks
 from simulators.demo.config import records_file
 from simulators.demo.scene import ATTENDANCE, ENVIRONMENT, OCCUPANCY, REFUSAL, VITALS
 from simulators.demo.verdict import Beat, Look, Reading, Shown, Tap
-from simulators.faults import STALL, UNPLUG
+from simulators.faults import STALL
 from simulators.ledger import (
     SaidAudioSetup,
     SaidBeat,
@@ -21,7 +21,6 @@ from simulators.ledger import (
     read_presences,
 )
 from simulators.registers import SEQUENCE
-from simulators.wire import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -68,11 +67,13 @@ def beats(folder: Path, scene: Scene, handle: Callable[[str], str]) -> list[Beat
 
 def looks(agent: Path, scene: Scene) -> list[Look]:
     """Return every record that left a camera's worker; `agent` is the folder of the agent's files."""
+    offset_ns = monotonic_offset_ns()
     return [
         look
-        for device, family in scene.kinds.items()
-        if family == OCCUPANCY
-        for look in read_looks(records_file(agent, device), device=device, room=scene.rooms[device])
+        for device in scene.cameras
+        for look in read_looks(
+            records_file(agent, device), device=device, room=scene.rooms[device], offset_ns=offset_ns
+        )
     ]
 
 
@@ -152,7 +153,7 @@ def presences(lines: Iterable[SaidPresence], scene: Scene, handle: Callable[[str
                 confirmed_ns=line.confirmed_ns or line.last_ns,
                 unheard=None if line.delivered else line.fault or "too short",
                 withheld=REFUSAL if line.refuses else None,
-                cut_short=line.delivered and line.fault in {NOBODY, UNPLUG},
+                opened_ns=line.opened_ns,
             )
         )
     return found

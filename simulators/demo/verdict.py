@@ -20,10 +20,14 @@ PLUG_AFTER_NS: Final = 500_000_000
 """Bytes in the port when its device is stopped or unplugged, or until it has stopped, may reach nobody."""
 ASKED_NS: Final = 1 * SECOND_NS
 """So long before and after an absence of the agent a reading may be asked for twice."""
+SILENT_NS: Final = 20 * SECOND_NS
+"""A polled device that was not read for so long before its end is one that the agent has given up."""
+RECOVERED_NS: Final = 10 * SECOND_NS
+"""So long after its own absence the agent may take to read all devices again."""
+SAME: Final = 1e-9
+"""Relative; only for a float's way through text."""
 _NOTES: Final = 20
 _FEW: Final = 4
-REFUSED: Final = "document_refused"
-"""The gate's reason while by its clock no document is in force."""
 UNHEARD, PLUG, AGAIN, AWAY = "not heard, the device says", "plug pulled", "asked again", "agent away"
 """What excuses that something was unobserved."""
 _NOT_COUNTED: Final = frozenset({"notes", "uncertain", "closed"})
@@ -59,8 +63,8 @@ class Tap:
     unheard: str | None = None
     withheld: str | None = None
     """Why the gate must keep it in the room."""
-    cut_short: bool = False
-    """Its first frames reached nobody, so the port was opened while the card lay there."""
+    opened_ns: int | None = None
+    """When the port was opened, or what lay in it thrown away, for the last time before the tap's end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,24 +142,35 @@ class Conditions:
     sick: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
     """Device → from when until when it had a fault."""
     wrong_clock: Sequence[tuple[int, int]] = ()
-    """From when until when the agent's clock was wrong: by it, the officer's documents may not be in force."""
+    """From when until when the agent's clock was wrong: bands are not counted then; all else waits and is not lost."""
     rules: Mapping[tuple[str, str], ReportRule] = field(default_factory=dict)
     """(device, point) → its report rule."""
+
+    @property
+    def window_ns(self) -> int:
+        """W: so old a sample may get before it is safe."""
+        return int(self.window_s * SECOND_NS)
 
     def younger(self, at_ns: int, *, window_ns: int) -> bool:
         """Whether the agent was killed within `window_ns` after `at_ns`."""
         return any(outage.killed and 0 <= outage.from_ns - at_ns <= window_ns for outage in self.outages)
 
     def unplugged(self, device: str, at_ns: int) -> bool:
-        """Whether the device's plug was pulled while what it said at `at_ns` was on its way."""
-        return any(-PLUG_AFTER_NS <= end_ns - at_ns <= PLUG_BEFORE_NS for end_ns in self.ends.get(device, ()))
+        """Whether the device's plug was pulled while what it said at `at_ns` was on its way.
+
+        What is said while the agent is frozen lies in the port until it is thawed.
+        """
+        read_ns = max(
+            (one.until_ns for one in self.outages if one.frozen and one.from_ns <= at_ns <= one.until_ns), default=at_ns
+        )
+        return any(at_ns - PLUG_AFTER_NS <= end_ns <= read_ns + PLUG_BEFORE_NS for end_ns in self.ends.get(device, ()))
 
     def away(self, from_ns: int, until_ns: int) -> bool:
         """Whether the agent was away at some time in the interval."""
         return any(outage.from_ns <= until_ns and from_ns <= outage.until_ns for outage in self.outages)
 
     def closed(self, from_ns: int, until_ns: int) -> bool:
-        """Whether the gate may have been closed for people, for want of a document that is in force by its clock."""
+        """Whether the agent's clock was wrong at some time in the interval."""
         return any(begin_ns <= until_ns and from_ns <= end_ns for begin_ns, end_ns in self.wrong_clock)
 
     def gone(self, from_ns: int, until_ns: int) -> bool:
@@ -227,6 +242,19 @@ class Family:
 Row = dict[str, Any]
 """A stored row, flat: time_ns, tags, fields."""
 _NO_POINTS: Final = frozenset({"time_ns", "site", "room", "device", "subject", "quality", "simulated"})
+
+
+def silent(last_ns: Mapping[str, int], conditions: Conditions) -> list[str]:
+    """Return which of these devices were not read any more: nothing that they say can be lost, so it must be told.
+
+    `last_ns`: polled device → when it was read last, 0 for never.
+    """
+    stopped = {device: max(conditions.ends.get(device, ()), default=0) for device in last_ns}
+    return [
+        device
+        for device, at_ns in last_ns.items()
+        if stopped[device] - at_ns > SILENT_NS and not conditions.away(stopped[device] - RECOVERED_NS, stopped[device])
+    ]
 
 
 def told(count: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
-from simulators.demo.verdict import AWAY, LATE_NS, PLUG, REFUSED, UNHEARD, Family, in_time, row_time
+from simulators.demo.verdict import AWAY, LATE_NS, PLUG, UNHEARD, Family, in_time, row_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 EVENT_SAFE_NS: Final = 50_000_000
 """An event is on disk so long after it was complete."""
-OPENING_NS: Final = 200_000_000
-"""Who opens a port throws away what lies in it; a card needs two frames (65 ms each) after that."""
+OPENING_NS: Final = 330_000_000
+"""Who opens a port throws away what lies in it, at once or 200 ms later; a card needs two frames (65 ms each) then."""
+LAY_THERE_NS: Final = 30_000_000_000
+"""The agent's own rule: a card seen in the first second of an opening lay there before if it came at most 30 s ago."""
+FIRST_SECOND_NS: Final = 1_500_000_000
+"""The second, by the reader's clock: the agent begins to listen a moment after it has opened the port."""
+MERGED: Final = "taken for a card that still lay there"
 
 
 def judge_attendance(taps: Iterable[Tap], rows: Iterable[Row], conditions: Conditions) -> Family:
@@ -34,8 +39,9 @@ def judge_attendance(taps: Iterable[Tap], rows: Iterable[Row], conditions: Condi
             family.leaked += len(kept[key])
             family.note(f"{key[0]}: {len(kept[key])} rows of a person who did not consent")
         rest = _match_taps(said[key], [] if key[1] in closed else kept[key], conditions, family)
+        stored = [tap for tap in said[key] if tap not in rest]
         for tap in rest:
-            _tap_absent(tap, conditions, family, withheld)
+            _tap_absent(tap, stored, conditions, family, withheld)
     family.withheld = dict(sorted(withheld.items()))
     return family
 
@@ -80,8 +86,17 @@ def _in_time(tap: Tap, time_ns: int, conditions: Conditions) -> bool:
     return tap.at_ns < time_ns <= tap.until_ns + LATE_NS and conditions.away(tap.at_ns, tap.until_ns)
 
 
-def _tap_absent(tap: Tap, conditions: Conditions, family: Family, withheld: Counter[str]) -> None:
-    missed = tap.cut_short and tap.until_ns - tap.confirmed_ns < OPENING_NS
+def _merged(tap: Tap, stored: Iterable[Tap]) -> bool:
+    """Whether the agent may take the tap for the rest of one that it has stored."""
+    if tap.opened_ns is None or tap.at_ns - tap.opened_ns > FIRST_SECOND_NS:
+        return False
+    return any(0 < tap.at_ns - before.at_ns <= LAY_THERE_NS for before in stored)
+
+
+def _tap_absent(
+    tap: Tap, stored: Iterable[Tap], conditions: Conditions, family: Family, withheld: Counter[str]
+) -> None:
+    missed = tap.opened_ns is not None and tap.until_ns - tap.opened_ns < OPENING_NS
     if tap.unheard or missed or conditions.unplugged(tap.device, tap.confirmed_ns):
         family.excuse(UNHEARD if tap.unheard or missed else PLUG)
         if tap.withheld:
@@ -92,8 +107,8 @@ def _tap_absent(tap: Tap, conditions: Conditions, family: Family, withheld: Coun
         family.excuse(AWAY)
     elif tap.withheld:
         withheld[tap.withheld] += 1
-    elif conditions.closed(tap.confirmed_ns, tap.confirmed_ns):
-        withheld[REFUSED] += 1
+    elif _merged(tap, stored):
+        family.excuse(MERGED)
     else:
         family.lost += 1
         family.note(f"{tap.device}: tap {tap.ordinal} of one card, confirmed at {tap.confirmed_ns}, is not stored")

@@ -14,6 +14,7 @@ from simulators.demo.verdict import (
     ASKED_NS,
     AWAY,
     PLUG,
+    SAME,
     SECOND_NS,
     UNHEARD,
     Family,
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from simulators.demo.verdict import Conditions, Reading, Row
 
-SAME: Final = 1e-9
-"""Relative; only for a float's way through text."""
 RETRY_NS: Final = 700_000_000
 """A reading asked for again within the driver's deadline: the newer one counts, the older nobody took."""
 FAILED_NS: Final = 2 * SECOND_NS
@@ -186,7 +185,7 @@ class _Device:
             family.excuse(PLUG, count)
         elif self._asked_again(index, matched):
             family.excuse(AGAIN, count)
-        elif conditions.younger(reading.at_ns, window_ns=int(conditions.window_s * SECOND_NS)):
+        elif conditions.younger(reading.at_ns, window_ns=conditions.window_ns):
             family.younger_than_w += count
         elif conditions.away(reading.at_ns, reading.at_ns):
             family.excuse(AWAY, count)

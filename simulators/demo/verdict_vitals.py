@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from simulators.demo.scene import UNBOUND
-from simulators.demo.verdict import AWAY, PLUG, REFUSED, UNHEARD, Family, points, row_time, wrongly_kept
+from simulators.demo.verdict import AWAY, PLUG, SAME, UNHEARD, Family, points, row_time, wrongly_kept
 from simulators.demo.verdict_bands_seen import judge_bands_seen
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from simulators.demo.verdict import Beat, Conditions, Row
 
-SAME: Final = 1e-9
-"""Relative; only for a float's way through text."""
 AIR_NS: Final = 50_000_000
 """An advert sent so shortly before the agent is told to stop may still be on its way to it."""
 CLOSED: Final = "class_not_allowed"
@@ -106,14 +104,12 @@ def _absent(beat: Beat, conditions: Conditions, family: Family, withheld: Counte
         family.excuse(UNHEARD if beat.unheard else PLUG)
         if reason and not beat.unheard:
             family.uncertain[reason] = family.uncertain.get(reason, 0) + 1
-    elif conditions.younger(beat.at_ns, window_ns=int(conditions.window_s * 1e9)):
+    elif conditions.younger(beat.at_ns, window_ns=conditions.window_ns):
         family.younger_than_w += 1
     elif conditions.gone(beat.at_ns, beat.at_ns + AIR_NS):
         family.excuse(AWAY)
     elif reason:
         withheld[reason] += 1
-    elif conditions.closed(beat.at_ns, beat.at_ns):
-        withheld[REFUSED] += 1
     else:
         family.lost += 1
         family.note(f"{beat.device}: reading {beat.number} of a band, said at {beat.at_ns}, is not stored")

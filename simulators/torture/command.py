@@ -150,7 +150,7 @@ class _Run:
         began = time.monotonic()
         try:
             asyncio.run(self._all(lacking, began))
-        except ProcessFailed as error:
+        except (ProcessFailed, Unavailable) as error:
             sys.stderr.write(f"{error}\n")
             return UNAVAILABLE
         except ModuleNotFoundError as error:

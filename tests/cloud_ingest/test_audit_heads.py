@@ -106,3 +106,15 @@ def test_old_heads_go_but_flags_stay(tmp_path: Path, monkeypatch: pytest.MonkeyP
         heads.note("s", "gw", forged.told(), at_ns=at_ns)
     assert len(heads.heads("s", "gw")) <= 7
     assert len(heads.flags()) == 1
+
+
+def test_flags_are_bounded_too_and_the_first_ones_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that tells another chain each second must not fill the disk with its flags."""
+    monkeypatch.setattr("cloud_ingest.audit_heads._KEPT_FLAGS", 5)
+    heads = AuditHeads(tmp_path / "audit.sqlite", counters=Counters())
+    for at_ns in range(1, 40):
+        forged = Chain(f"forged {at_ns}")
+        forged.grow(3)
+        heads.note("s", "gw", forged.told(), at_ns=at_ns)
+    assert [flag.at_ns for flag in heads.flags()] == [2, 3, 4, 5, 6]
+    heads.close()

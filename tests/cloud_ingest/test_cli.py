@@ -128,12 +128,15 @@ def test_check_names_every_problem_at_once(tmp_path: Path, make_mosquitto: MakeS
 
 
 def test_check_finds_all_well_and_shows_drops(tmp_path: Path, mosquitto: Server) -> None:
-    (tmp_path / "counters.json").write_text('{"counters":{"intake.shed_batches":3,"ack.published":5}}')
+    (tmp_path / "counters.json").write_text(
+        '{"counters":{"intake.shed_batches":3,"ack.published":5,"audit.rewritten":1}}'
+    )
     arguments = ("--mqtt", f"mqtt://{mosquitto.authority}", "--store", f"sqlite://{tmp_path}/s", "--data", tmp_path)
     done = run("check", *arguments, "--json")
     assert done.returncode == 0, done.stdout
     states = {finding["what"]: (finding["state"], finding["detail"]) for finding in json.loads(done.stdout)}
     assert states["counter intake.shed_batches"] == ("warning", "3")
+    assert states["counter audit.rewritten"] == ("warning", "1")
     assert states["counter ack.published"] == ("ok", "5")
     alone = run("check", "--data", tmp_path)
     assert alone.returncode == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -11,8 +13,8 @@ import pytest
 from cloud_ingest.deadletter import DeadLetters, Letter
 from cloud_ingest.decode import Identity
 from cloud_ingest.files import Files
-from cloud_ingest.letters import for_samples
-from cloud_ingest.seen import Seen
+from cloud_ingest.letters import MOST_REASONS, for_samples
+from cloud_ingest.seen import MOST_EPOCHS, MOST_REFUSED, Seen
 from telemetry.ack import Refused
 from telemetry.batch import decode_batch, unpack
 from telemetry.counters import Counters
@@ -68,6 +70,37 @@ def test_memory_is_bounded_for_each_gateway(path: Path, monkeypatch: pytest.Monk
     assert seen.lookup(identity(1950)) is not None
     assert seen.lookup(identity(0)) is None
     assert seen.lookup(identity(7, gateway="quiet")) is not None
+    seen.close()
+
+
+def test_memory_is_bounded_also_for_a_gateway_of_many_epochs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may publish may invent an epoch for each batch."""
+    monkeypatch.setattr("cloud_ingest.seen._RECENT", 10)
+    seen = Seen(path, per_gateway=5000)
+    for number in range(1000):
+        seen.claim(identity(number, epoch=f"{number:016x}"), number.to_bytes(16))
+        seen.commit(seen.take_changes())
+    for _ in range(2):
+        assert sum(map(len, seen._highest.values())) <= MOST_EPOCHS
+        for number in (0, 1, 500, 999):
+            assert seen.lookup(identity(number, epoch=f"{number:016x}")).digest == number.to_bytes(16)
+        assert seen.lookup(identity(1, epoch="f" * 16)) is None
+        assert seen.gateways("s") == ["gw-1"]
+        seen.close()
+        seen = Seen(path, per_gateway=5000)
+    seen.close()
+
+
+def test_an_answer_of_many_refusals_is_not_remembered(path: Path) -> None:
+    """Fifty thousand of them would not fit into memory; such a batch is written once more, as equal rows."""
+    seen = Seen(path, per_gateway=100)
+    for number, count in ((1, MOST_REFUSED), (2, MOST_REFUSED + 1)):
+        seen.claim(identity(number), b"a" * 16)
+        refused = Refused(batch=number, samples=list(range(count)), reason="why")
+        seen.settle(identity(number), b"a" * 16, (refused,))
+    assert seen.lookup(identity(1)).settled
+    assert seen.lookup(identity(2)).digest == b"a" * 16
+    assert not seen.lookup(identity(2)).settled
     seen.close()
 
 
@@ -149,6 +182,42 @@ def test_a_letter_holds_just_the_refused_samples() -> None:
     letters, refused = for_samples(topic_of(one), one, dict.fromkeys(range(3), "all"), b"as it came")
     assert refused == [Refused(batch=1, samples=[], reason="all")]
     assert letters[0].payload == b"as it came"
+
+
+def test_a_thousand_different_faults_are_not_a_thousand_letters() -> None:
+    """A letter and a refusal for each sample of a large batch would take the whole ingest minutes."""
+    one = batch(blocks=[block([sample(NOW + n) for n in range(2000)])])
+    letters, refused = for_samples(topic_of(one), one, {n: f"fault {n}" for n in range(1, 2000)})
+    assert len(letters) == len(refused) == MOST_REASONS
+    assert [index for refusal in refused for index in refusal.samples] == list(range(1, 2000))
+    assert refused[-1].reason.endswith(f"fault {MOST_REASONS}")
+    (last,) = decode_batch(unpack(letters[-1].payload)).devices
+    assert [one.acquired_at_ns - NOW for one in last.samples] == list(range(MOST_REASONS, 2000))
+
+
+async def test_a_commit_that_is_cancelled_shares_the_files_with_none(path: Path) -> None:
+    """A thread goes on when its task is cancelled; whoever comes next, such as the end of the process, waits for it."""
+    dead, counters = letters_of(path)
+    seen = Seen(path.with_name("seen.sqlite"), per_gateway=100)
+    files = Files(seen=seen, dead=dead, counters=counters)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(_: DeadLetters) -> None:
+        entered.set()
+        assert go_on.wait(10)
+
+    first = asyncio.create_task(files.with_letters(slow))
+    await asyncio.to_thread(entered.wait, 10)
+    first.cancel()
+    second = asyncio.create_task(files.with_letters(lambda found: found.total_bytes()))
+    done, _ = await asyncio.wait((first, second), timeout=0.2)
+    go_on.set()
+    assert not done
+    assert await second == 0
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    seen.close()
+    dead.close()
 
 
 async def test_waiting_out_a_full_disk_is_no_stall(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from telemetry.batch import encode_batch, pack
+from telemetry.erasure import CLOUD
 from telemetry.sample import Quality
 from telemetry.topics import Channel, gateway_topic
 from tests.cloud_ingest.conftest import MakeIngest, connected_gateway
@@ -180,6 +181,21 @@ async def test_a_health_or_status_that_is_hostile_stops_nobody(
         await gateway.stored(1)
     assert await ingest.stop() == 0
     assert await numbers_of(url) == [1]
+
+
+async def test_topics_that_look_like_others_are_not_left_unacknowledged(
+    mosquitto: Server, make_ingest: MakeIngest, url: str
+) -> None:
+    """They would use up Receive Maximum, and nothing else came in until the connection was made anew."""
+    ingest = await make_ingest(mosquitto, url, CAMPUS_INGEST_MQTT__RECEIVE_MAXIMUM="3")
+    async with connected_gateway(mosquitto) as gateway:
+        for end in ("status", "health", f"{CLOUD}/x", "open/status", "open/live/health"):
+            for _ in range(3):
+                await gateway.send_raw(f"campus/v1/{SITE}/{GATEWAY}/telemetry/{end}", b"{}")
+        await gateway.send(batch(1))
+        await gateway.stored(1)
+    assert await ingest.stop() == 0
+    assert counters_of(ingest)["intake.poison_messages"] == 15
 
 
 async def test_a_retained_batch_is_one_batch(mosquitto: Server, make_ingest: MakeIngest, url: str) -> None:

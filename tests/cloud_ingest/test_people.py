@@ -6,16 +6,22 @@ import asyncio
 import json
 import stat
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock, Mock
 
 import aiomqtt
 import pytest
 from typer.testing import CliRunner
 
 from cloud_ingest.access import AccessLog
+from cloud_ingest.cardinality import Guard
 from cloud_ingest.cli import app
 from cloud_ingest.deadletter import DeadLetters, Letter
-from cloud_ingest.revoked import LOOK_EVERY_S, Revocation, Revoked, add, remove
+from cloud_ingest.intake import Intake
+from cloud_ingest.revoked import LOOK_EVERY_S, REASON, Revocation, Revoked, add, remove
+from cloud_ingest.rows import RowMaker
+from cloud_ingest.seen import Seen
 from cloud_ingest.series import Row, make_series
+from cloud_ingest.settings import SeriesSettings
 from cloud_ingest.stores.opening import open_store
 from telemetry.counters import Counters
 from telemetry.errors import ConfigError
@@ -153,6 +159,39 @@ async def test_a_stolen_gateway_is_refused_and_who_is_affected_is_told(
         await run("gateway", "compromised", "gw-999", *where, code=69)
         told = await run("gateway", "compromised", "gw-999", *where, "--device", "r101/r101-door")
         assert "2 people's rows" in told
+
+
+async def test_a_stolen_gateway_uses_up_no_series(tmp_path: Path) -> None:
+    """Those of the site are limited: what is refused must not take them from honest gateways."""
+    counters, seen = Counters(), Seen(tmp_path / "seen.sqlite", per_gateway=100)
+    guard = Guard(tmp_path / "series.sqlite", SeriesSettings(), counters)
+    acks = Mock(flush=AsyncMock())
+    intake = Intake(
+        maker=RowMaker(guard=guard, counters=counters),
+        seen=seen,
+        acks=acks,
+        counters=counters,
+        revoked=lambda site, gateway: (site, gateway) == (SITE, GATEWAY),
+    )
+    intake.route(filer=Mock(**{"has_room.return_value": True}), routes={})
+    for one in (batch(1), batch(2, gateway="gw-102")):
+        await intake.accept(Mock(topic=topic_of(one), payload=payload_of(one)))
+        assert counters.get("series.new_devices") == (0 if one.number == 1 else 1)
+    assert counters.get("intake.revoked_gateways") == 1
+    seen.close()
+    guard.close()
+
+
+async def test_letters_of_a_stolen_gateway_are_replayed_only_by_their_numbers(tmp_path: Path) -> None:
+    dead = DeadLetters(tmp_path / "deadletter.sqlite", max_bytes=1 << 20, counters=Counters())
+    dead.add([Letter(topic=topic_of(batch(1)), payload=payload_of(batch(1)), reason=REASON)])
+    dead.close()
+    where = ("--data", tmp_path, "--store", f"sqlite://{tmp_path}/store.sqlite", "--json")
+    (left,) = json.loads(await run("deadletter", "replay", *where, code=1))
+    assert left["reason"].startswith(REASON)
+    assert "name the letter's number" in left["reason"]
+    (stored,) = json.loads(await run("deadletter", "replay", "1", *where))
+    assert stored["stored"]
 
 
 def test_a_damaged_list_of_stolen_gateways_lets_nobody_in_again(

@@ -327,10 +327,13 @@ async def test_person_data_without_a_fitting_store_are_refused(
 
 async def test_stop_writes_what_is_in_hand(mosquitto: Server, make_ingest: MakeIngest, url: str) -> None:
     ingest = await make_ingest(mosquitto, url, CAMPUS_INGEST_WRITER__FLUSH_S="10")
+    birth = f'{{"schema":"campus.status/1","state":"online","epoch":"{EPOCH}"}}'
     async with connected_gateway(mosquitto) as gateway:
         await gateway.send(*(batch(number) for number in range(1, 6)))
-        await asyncio.sleep(0.3)
-        assert not gateway.acks
+        # What was sent before is in hand when this is answered.
+        await gateway.client.publish(gateway_topic(SITE, GATEWAY, Channel.STATUS), birth, qos=1)
+        await gateway.until(lambda ack: ack.epoch == EPOCH)
+        assert not any(ack.stored for ack in gateway.acks)
         started = time.monotonic()
         assert await ingest.stop() == 0
         assert time.monotonic() - started < 5

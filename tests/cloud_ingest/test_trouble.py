@@ -189,7 +189,6 @@ async def test_a_hanging_store_holds_up_its_own_classes_only(
         influx2.hanging = False
     assert await ingest.stop() == 0
     assert len(influx2.points) == 19
-    # Two groups are under way at once, and either may come first.
     assert all(later >= earlier for earlier, later in zip(influx2.first_times, influx2.first_times[2:], strict=False))
 
 
@@ -205,8 +204,8 @@ async def test_a_slow_store_gets_no_more_than_it_can_take(
         for number in range(1, 61):
             await gateway.stored(number)
     assert await ingest.stop() == 0
-    assert influx2.writes <= 14  # groups, at most two on their way
-    assert influx2.first_times == sorted(influx2.first_times)
+    assert influx2.writes <= 14  # groups, at most two on their way, of which either may come first
+    assert all(later >= earlier for earlier, later in zip(influx2.first_times, influx2.first_times[2:], strict=False))
     assert len(influx2.points) == 60
 
 
@@ -232,4 +231,6 @@ async def test_stop_takes_less_than_five_seconds_in_any_trouble(
         assert time.monotonic() - started < 5
         influx2.hanging = False
         assert not any(ack.stored for ack in gateway.acks)
-        assert all(ack.refused for ack in gateway.acks) == (trouble == "full" and bool(gateway.acks))
+        # Of a body too large for any store, what was not halved to the end in time is not answered at all.
+        for ack in gateway.acks:
+            assert bool(ack.refused) == (trouble == "full" and not ack.retry_after_s)

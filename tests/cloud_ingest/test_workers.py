@@ -17,6 +17,7 @@ from telemetry.topics import Channel, gateway_topic
 from tests.cloud_ingest.conftest import IngestProcess, MakeIngest, connected_gateway
 from tests.cloud_ingest.gateway import EPOCH, GATEWAY, NOW, SITE, Gateway, batch, block, sample
 from tests.cloud_ingest.test_service import counters_of, letters_of, numbers_of, rows_of
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,12 +140,11 @@ async def test_each_worker_greets_once(mosquitto: Server, make_ingest: MakeInges
         birth = f'{{"schema":"campus.status/1","state":"online","epoch":"{EPOCH}"}}'.encode()
         await gateway.client.publish(gateway_topic(SITE, GATEWAY, Channel.STATUS), birth, qos=1, retain=True)
         workers = await make_workers(make_ingest, mosquitto, url, 3)
-        async with asyncio.timeout(10):
-            while len(gateway.acks) < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        await send_until_settled(gateway, [batch(1)])
-        assert not gateway.acks  # a greeting for each, and one answer
-    assert [await worker.stop() for worker in workers] == [0, 0, 0]
+        await until(lambda: len(gateway.acks) == 3, within_s=15)
+        await gateway.send(batch(1))
+        await gateway.stored(1)
+        assert [await worker.stop() for worker in workers] == [0, 0, 0]
+        assert len(gateway.acks) == 4  # a greeting for each, and one answer
     assert sum(counters_of(worker).get("intake.messages", 0) for worker in workers) == 1
 
 

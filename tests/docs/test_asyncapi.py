@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from cloud_ingest.erasure.topics import confirmation_topic, order_topic, worker_topic
-from edge_agent.commands import SCHEMA as COMMAND_SCHEMA
 from edge_agent.commands import Command
 from telemetry.ack import decode_ack, encode_ack
 from telemetry.batch import SCHEMA, decode_batch, encode_batch, pack, unpack
+from telemetry.erasure import COMMAND_SCHEMA
 from telemetry.sample import DataClass
 from telemetry.topics import Channel, Flow, erase_topic, parse_topic, telemetry_topic
 

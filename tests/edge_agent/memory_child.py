@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_profiles import load_profile
-from edge_agent.buffer import Buffer, WaitingRoom
+from edge_agent.buffer import Buffer
 from edge_agent.catalogue import device_info
 from edge_agent.clock import Clock
 from edge_agent.health import rss_bytes
@@ -21,7 +21,8 @@ from edge_agent.privacy import Gate
 from telemetry.counters import Counters
 from telemetry.sample import Sample, Subject
 from tests.edge_agent.buffer.helpers import ack
-from tests.edge_agent.privacy.test_gate import ATTENDANCE, CONSENTED, keys_for, policy
+from tests.edge_agent.pipeline_kit import ALLOWED, opened_room
+from tests.edge_agent.privacy.test_gate import keys_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,6 @@ async def main(folder: Path, count: int) -> None:
     clock, counters = Clock(assume_synced=True), Counters()
     profiles = dict.fromkeys([f"air-{number}" for number in range(20)], load_profile("modbus/airbox_tcp"))
     profiles["cards"] = load_profile("rfid/rdm6300")
-    allowed = policy(ATTENDANCE, consents=CONSENTED, first="2000-01-01T00:00:00Z", last="2100-01-01T00:00:00Z")
     infos = {name: device_info(name, "r1", profile) for name, profile in profiles.items()}
     buffer = await Buffer.open(
         folder,
@@ -62,26 +62,14 @@ async def main(folder: Path, count: int) -> None:
         devices=infos,
         counters=counters,
     )
-    room = await WaitingRoom.open(
-        folder,
-        boot="this",
-        guess_ns=clock.guess_ns,
-        window_s=2.0,
-        max_bytes=1_000_000,
-        devices=infos,
-        counters=counters,
-        now_boot_ns=clock.boot_ns,
-    )
-    clock.begin(await room.reserve())
     gate = Gate(
         profiles,
         rooms=dict.fromkeys(profiles, "r1"),
         keys=keys_for("attendance"),
-        in_force=lambda: allowed,
+        in_force=lambda: ALLOWED,
         now_ns=clock.now_ns,
         counters=counters,
     )
-    pipeline = Pipeline(profiles, gate=gate, sink=buffer, room=room, clock=clock, counters=counters)
     done = 0
 
     def acknowledge() -> None:
@@ -92,7 +80,9 @@ async def main(folder: Path, count: int) -> None:
 
     buffer.on_ready(acknowledge)
     warm = 0
-    async with asyncio.TaskGroup() as group:
+    async with opened_room(folder, clock, devices=infos, counters=counters) as room, asyncio.TaskGroup() as group:
+        clock.begin(await room.reserve())
+        pipeline = Pipeline(profiles, gate=gate, sink=buffer, room=room, clock=clock, counters=counters)
         group.create_task(buffer.run(), name="buffer")
         for number, sample in enumerate(samples(WARM + count, clock)):
             if number == WARM:

@@ -1,6 +1,7 @@
 """What the pipeline's tests share: profiles, clocks moved by hand, a sink, samples."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -99,9 +100,30 @@ class Sink:
         self.settlements += 1
 
 
+@contextlib.asynccontextmanager
+async def opened_room(
+    folder, clock=None, *, boot="this", window_s=2.0, max_bytes=64_000_000, devices=None, counters=None
+):
+    """A waiting room in the buffer's folder."""
+    room = await WaitingRoom.open(
+        folder,
+        boot=boot,
+        guess_ns=0 if clock is None else clock.guess_ns,
+        window_s=window_s,
+        max_bytes=max_bytes,
+        devices={} if devices is None else devices,
+        counters=Counters() if counters is None else counters,
+        now_boot_ns=boottime_ns if clock is None else clock.boot_ns,
+    )
+    try:
+        yield room
+    finally:
+        await room.close()
+
+
 @pytest.fixture
 async def build(tmp_path):
-    rooms = []
+    rooms = contextlib.AsyncExitStack()
 
     async def made(clock, rules=None, *, boot="this", window_s=0.5, max_bytes=64_000_000, **profiles):
         rules = rules or (lambda: ALLOWED)
@@ -110,23 +132,14 @@ async def build(tmp_path):
         gate = Gate(
             profiles, rooms={}, keys=keys_for("attendance"), in_force=rules, now_ns=clock.now_ns, counters=counters
         )
-        room = await WaitingRoom.open(
-            tmp_path,
-            boot=boot,
-            guess_ns=clock.guess_ns,
-            window_s=window_s,
-            max_bytes=max_bytes,
-            devices={},
-            counters=counters,
-            now_boot_ns=clock.boot_ns,
+        room = await rooms.enter_async_context(
+            opened_room(tmp_path, clock, boot=boot, window_s=window_s, max_bytes=max_bytes, counters=counters)
         )
-        rooms.append(room)
         pipeline = Pipeline(profiles, gate=gate, sink=sink, room=room, clock=clock, counters=counters)
         return pipeline, sink, counters
 
-    yield made
-    for room in rooms:
-        await room.close()
+    async with rooms:
+        yield made
 
 
 def air(clock, co2=400.0, **keys):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edge_agent import clock as clock_module
-from edge_agent.buffer import WaitingRoom
 from edge_agent.clock import Clock
 from edge_agent.pipeline import Pipeline
 from edge_agent.privacy import Gate
@@ -17,7 +16,7 @@ from telemetry.counters import Counters
 from telemetry.profile import Point
 from telemetry.sample import Quality, Sample
 from tests.edge_agent.buffer.helpers import device, drain, opened, plain
-from tests.edge_agent.pipeline_kit import profile
+from tests.edge_agent.pipeline_kit import opened_room, profile
 from tests.edge_agent.privacy.test_gate import policy
 
 if TYPE_CHECKING:
@@ -56,17 +55,10 @@ async def test_pain_15_a_boot_in_1970_and_an_hour_later_an_ntp_jump(
     rules = policy(first="2000-01-01T00:00:00Z", last="2100-01-01T00:00:00Z")
     gate = Gate(profiles, rooms={}, keys=None, in_force=lambda: rules, now_ns=clock.now_ns, counters=counters)
     truth: dict[tuple[str, float], int] = {}
-    async with opened(tmp_path, devices=infos, counters=counters, now_ns=clock.now_ns) as (buffer, _):
-        room = await WaitingRoom.open(
-            tmp_path,
-            boot="this",
-            guess_ns=clock.guess_ns,
-            window_s=2.0,
-            max_bytes=64_000_000,
-            devices=infos,
-            counters=counters,
-            now_boot_ns=clock.boot_ns,
-        )
+    async with (
+        opened(tmp_path, devices=infos, counters=counters, now_ns=clock.now_ns) as (buffer, _),
+        opened_room(tmp_path, clock, devices=infos, counters=counters) as room,
+    ):
         clock.begin(await room.reserve())
         pipeline = Pipeline(profiles, gate=gate, sink=buffer, room=room, clock=clock, counters=counters)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

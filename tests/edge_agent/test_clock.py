@@ -204,6 +204,23 @@ def test_a_held_clock_may_be_corrected_by_the_ingest(world):
     assert (clock.source, clock.steps) == (Source.INGEST, 1)
 
 
+def test_what_somebody_set_is_not_believed_either_once_the_ingest_has_corrected_it(world):
+    """timesyncd's flag stays when the clock is set; before the ingest's answer it counted for nothing, too."""
+    world.kernel = True
+    world.flag.touch()
+    clock = Clock()
+    world.wrong_by_ns, world.kernel = HOUR, False
+    assert (clock.synced(), clock.held) == (True, True)
+    clock.correct(world.started_ns + SECOND)
+    for _ in range(3):
+        world.sleep(1)
+        assert (clock.synced(), clock.source) == (True, Source.INGEST)
+        assert abs(clock.now_ns() - world.true_ns()) <= SECOND + 2 * GRAIN_NS
+    world.wrong_by_ns, world.kernel = 0, True  # NTP mends it
+    assert (clock.synced(), clock.source) == (True, Source.SYSTEM)
+    assert abs(clock.now_ns() - world.true_ns()) < 2 * GRAIN_NS
+
+
 def test_a_restart_in_the_same_boot_goes_on_by_what_was_known(world):
     world.kernel = True
     offset_ns = Clock().offset_ns

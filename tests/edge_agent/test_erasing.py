@@ -93,17 +93,25 @@ class Rig:
 
 
 def command(
-    handle: str = HIM, *, serial: int = 5, key: Ed25519PrivateKey = CLOUD, request: str = REQUEST, **changed: Any
+    handle: str = HIM,
+    *,
+    serial: int = 5,
+    key: Ed25519PrivateKey = CLOUD,
+    request: str = REQUEST,
+    requests: tuple[str, ...] = (),
+    **changed: Any,
 ) -> Command:
     now = datetime.now(UTC)
-    erasure = Erasure(
-        request=request, salt=SALT.hex(), hashes=(keyed_hash(SALT, handle),), keep_until=now + timedelta(days=9)
+    hashes = (keyed_hash(SALT, handle),)
+    erasure = tuple(
+        Erasure(request=one, salt=SALT.hex(), hashes=hashes, keep_until=now + timedelta(days=9))
+        for one in requests or (request,)
     )
     known: dict[str, Any] = {
         "schema": "campus.erase/1", "site": "school", "target": "gw-1", "issued_at": now,
         "not_after": now + timedelta(days=9),
     }  # fmt: skip
-    order = Order(serial=serial, erasure=(erasure,), **(known | changed))
+    order = Order(serial=serial, erasure=erasure, **(known | changed))
     return Command(schema="campus.command/1", kind="erase", text=encode_order(order, key))
 
 
@@ -234,12 +242,45 @@ async def test_it_tries_again_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
             await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_what_an_order_names_is_remembered_though_the_memory_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order names old requests beside new ones: the oldest that it does not name is the one to be forgotten."""
+    monkeypatch.setattr("edge_agent.erasing.MAX_REMEMBERED", 3)
+    requests = [f"{number:016x}" for number in range(4)]
+    async with opened(tmp_path / "buffer") as (buffer, _):
+        rig = Rig(tmp_path, buffer, Papers())
+        for serial, request in enumerate(requests[:3], start=1):
+            assert (await rig.eraser.handle(command(serial=serial, request=request)))["ok"]
+        both = command(serial=4, requests=(requests[0], requests[3]))
+        answer = await rig.eraser.handle(both)
+        assert [told["request"] for told in answer["erasures"]] == [requests[0], requests[3]]
+        assert answer["ok"]
+        known = load(tmp_path / "privacy" / "erasures.json", site="school").requests
+        assert set(known) == {requests[0], requests[2], requests[3]}
+        assert len(rig.forgotten) == 4, "the old one was not carried out again"
+
+
 async def test_a_damaged_memory_follows_orders_anew(tmp_path: Path) -> None:
     (tmp_path / "privacy").mkdir()
     (tmp_path / "privacy" / "erasures.json").write_bytes(b"\xff not json")
     async with opened(tmp_path / "buffer") as (buffer, _):
         rig = Rig(tmp_path, buffer, Papers())
         assert (await rig.eraser.handle(command()))["ok"]
+
+
+async def test_whoever_may_publish_cannot_flood_the_audit_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old entries are let go by size: refusals must not push out what was done with data about people."""
+    monkeypatch.setattr("edge_agent.auditing.REFUSALS_AN_HOUR", 3)
+    async with opened(tmp_path / "buffer") as (buffer, _):
+        rig = Rig(tmp_path, buffer, Papers())
+        for _ in range(5):
+            with pytest.raises(ProtocolError):
+                await rig.eraser.handle(command(key=STRANGER))
+        assert rig.events() == ["erase_refused"] * 3
+        assert rig.counters.get("audit.unwritten_refusals") == 2
+        assert (await rig.eraser.handle(command()))["ok"]
+        assert rig.events()[3:] == ["erased"]
 
 
 def test_an_audit_folder_that_cannot_be_used_stops_nothing(tmp_path: Path) -> None:

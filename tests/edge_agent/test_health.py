@@ -6,6 +6,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ from edge_agent.health import Health, Progress, feed_watchdog, rss_bytes, tell
 from edge_agent.privacy import Documents
 from edge_agent.settings import parse_settings
 from telemetry.counters import Counters
-from telemetry.errors import DeviceUnavailable
+from telemetry.errors import AuthError, DeviceUnavailable
 from telemetry.sample import DataClass
 from tests.drivers.helpers import running
 from tests.waiting import until
@@ -161,21 +162,27 @@ def heard(listener) -> int:
 
 
 class Work:
-    passed = 0
+    """An agent with one device that is read each second."""
+
     busy_s = 0.0
 
-    def progress(self, patience_s):
-        return Progress(lambda: self.passed, lambda: self.busy_s, patience_s=patience_s)
+    def __init__(self):
+        self.device = DeviceState(device="air")
+
+    def progress(self):
+        return Progress([(self.device, 1.0)], lambda: self.busy_s)
 
 
-async def test_the_watchdog_is_fed_while_samples_move_and_no_longer(supervisor):
+async def test_the_watchdog_is_fed_while_samples_move_and_no_longer(supervisor, monkeypatch):
+    monkeypatch.setattr(health_module, "MIN_PATIENCE_S", 0.1)
+    monkeypatch.setattr(health_module, "_PERIODS_OF_PATIENCE", 0)
     work = Work()
-    async with running(feed_watchdog(work.progress(patience_s=0.1))):
+    async with running(feed_watchdog(work.progress())):
         fed = 0
 
         def moving():
             nonlocal fed
-            work.passed += 1
+            work.device.passed += 1
             fed += heard(supervisor)
             return fed >= 10
 
@@ -189,32 +196,64 @@ async def test_the_watchdog_is_fed_while_samples_move_and_no_longer(supervisor):
             return time.monotonic() - fed_s > 0.3  # many times its period
 
         await until(starved)
-        work.passed += 1
+        work.device.passed += 1
         await until(lambda: heard(supervisor))
 
 
-async def test_where_only_cards_make_samples_quiet_is_no_fault(supervisor):
-    async with running(feed_watchdog(Work().progress(patience_s=None))):
-        fed = 0
+@pytest.fixture
+def later(monkeypatch):
+    """Return what moves the clock of `Progress` on."""
+    now = [1000.0]
+    monkeypatch.setattr(health_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
-        def many():
-            nonlocal fed
-            fed += heard(supervisor)
-            return fed >= 5
+    def move(seconds):
+        now[0] += seconds
 
-        await until(many)
+    return move
+
+
+def test_where_only_cards_make_samples_quiet_is_no_fault(later):
+    progress = Progress([], lambda: 0.0)
+    later(7 * 24 * 3600)
+    assert progress.alive()
+
+
+def test_patience_goes_by_the_longest_period(later):
+    slow, quick = DeviceState(device="meter"), DeviceState(device="air")
+    progress = Progress([(slow, 60.0), (quick, 1.0)], lambda: 0.0)
+    assert progress.alive()
+    later(299)
+    assert progress.alive()
+    later(2)
+    assert not progress.alive()
+    slow.passed += 1
+    assert progress.alive()
+
+
+def test_a_device_that_refused_the_login_is_not_waited_for_and_the_others_are(later):
+    """A restart would only log in once more, long before the back-off of a refused login is over."""
+    camera, air = DeviceState(device="camera"), DeviceState(device="air")
+    alone, both = Progress([(camera, 2.0)], lambda: 0.0), Progress([(camera, 2.0), (air, 1.0)], lambda: 0.0)
+    camera.down(AuthError("password refused"))
+    assert (alone.alive(), both.alive()) == (True, True)
+    later(250)
+    assert (alone.alive(), both.alive()) == (True, False)
+    camera.down(DeviceUnavailable("unplugged"))  # asked again: now it counts, from now on
+    assert alone.alive()
+    later(31)
+    assert not alone.alive()
 
 
 def test_a_disk_that_hangs_is_no_progress_however_many_samples_move():
     work = Work()
-    progress = work.progress(patience_s=30)
-    work.passed += 1
+    progress = work.progress()
+    work.device.passed += 1
     assert progress.alive()
     work.busy_s = health_module.DISK_HANGS_S + 1
-    work.passed += 1
+    work.device.passed += 1
     assert not progress.alive()
 
 
 async def test_without_a_watchdog_nothing_is_fed(monkeypatch):
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
-    await asyncio.wait_for(feed_watchdog(Work().progress(None)), 1)
+    await asyncio.wait_for(feed_watchdog(Work().progress()), 1)

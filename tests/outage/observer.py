@@ -41,7 +41,7 @@ class Observer:
     async def run(self) -> None:
         """Listen until cancelled; connects again and again."""
         while True:
-            with contextlib.suppress(aiomqtt.MqttError):
+            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                 async with aiomqtt.Client(
                     self._broker.host, self._broker.port, identifier="observer", clean_session=True
                 ) as client:

@@ -111,7 +111,7 @@ class Outage:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Start all, and end all."""
+        """Start all, and end all. What was noticed meanwhile, such as a process that ended, is raised at the end."""
         observing = asyncio.create_task(self.observer.run(), name="observer")
         watching = asyncio.create_task(self._watch(), name="watch")
         try:
@@ -119,18 +119,25 @@ class Outage:
             for gateway in self.gateways:
                 gateway.start()
             yield
+            self._look()
         finally:
             for task in (observing, watching):
                 task.cancel()
-            await asyncio.gather(observing, watching, return_exceptions=True)
+            ended = await asyncio.gather(observing, watching, return_exceptions=True)
             for one in (*self.gateways, self.ingest):
                 await asyncio.to_thread(one.stop)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(0.2)
-            for one in (*self.gateways, self.ingest):
-                one.look()
+            self._look()
+
+    def _look(self) -> None:
+        for one in (*self.gateways, self.ingest):
+            one.look()
 
     async def until(self, condition: Callable[[], bool], within_s: float) -> None:
         """Wait for something; show where it stands when it does not come."""

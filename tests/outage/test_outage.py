@@ -11,12 +11,11 @@ import pytest
 
 from edge_agent.buffer import read_status
 from tests.outage.outage import MB, Influxdb, Outage, Plan, Sqlite
-from tests.servers import influxd, make_influxd, make_mosquitto, mosquitto
+from tests.outage.processes import Watched
+from tests.servers import Server, free_port, influxd, make_influxd, make_mosquitto, mosquitto
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.servers import Server
 
 __all__ = ["influxd", "make_influxd", "make_mosquitto", "mosquitto"]
 SHORT = Plan(gateways=2, devices=6, hours=6.0, step_s=20.0, fast_s=1.5, max_bytes=4_194_304)
@@ -49,22 +48,22 @@ def kept(outage: Outage, *, share: float = 0.0, strict: bool = False) -> None:
         assert share * gateway.max_bytes <= gateway.disk_peak <= gateway.max_bytes
 
 
-@pytest.mark.server("mosquitto")
-async def test_pain_10_some_hours_without_a_broker(mosquitto: Server, tmp_path: Path) -> None:
-    store = Sqlite(tmp_path / "store.sqlite")
-    outage = Outage(tmp_path, SHORT, mosquitto, store)
-    await play(outage, broker=True)
+async def some_hours(mosquitto: Server, folder: Path, *, broker: bool) -> None:
+    store = Sqlite(folder / "store.sqlite")
+    outage = Outage(folder, SHORT, mosquitto, store)
+    await play(outage, broker=broker)
     kept(outage)
     assert outage.written_values == store.values(), "nothing was written twice"
+
+
+@pytest.mark.server("mosquitto")
+async def test_pain_10_some_hours_without_a_broker(mosquitto: Server, tmp_path: Path) -> None:
+    await some_hours(mosquitto, tmp_path, broker=True)
 
 
 @pytest.mark.server("mosquitto")
 async def test_pain_09_some_hours_without_a_database(mosquitto: Server, tmp_path: Path) -> None:
-    store = Sqlite(tmp_path / "store.sqlite")
-    outage = Outage(tmp_path, SHORT, mosquitto, store)
-    await play(outage, broker=False)
-    kept(outage)
-    assert outage.written_values == store.values(), "nothing was written twice"
+    await some_hours(mosquitto, tmp_path, broker=False)
 
 
 @pytest.mark.server("mosquitto")
@@ -104,6 +103,20 @@ async def test_pain_04_killed_while_it_drains_it_leaves_one_copy(mosquitto: Serv
         await outage.quiet()
     assert outage.wrong() == {}
     assert outage.written_values == store.values(), "nothing was written twice"
+
+
+async def until_it_ended(outage: Outage) -> None:
+    async with outage.running():
+        assert outage.ingest.process is not None
+        outage.ingest.process.wait(10)
+
+
+async def test_a_process_that_ends_by_itself_is_told(tmp_path: Path) -> None:
+    nobody = Server(command=[], host="::1", port=free_port(), folder=tmp_path)
+    outage = Outage(tmp_path, replace(SHORT, gateways=0), nobody, Sqlite(tmp_path / "store.sqlite"))
+    outage.ingest = Watched("ingest", ["false"], tmp_path / "ingest")
+    with pytest.raises(AssertionError, match="ingest ended"):
+        await until_it_ended(outage)
 
 
 @pytest.mark.long

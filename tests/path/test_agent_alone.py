@@ -41,7 +41,7 @@ from edge_agent.cli import main; main()
 FAULT_OF_OUR_OWN = """
 import asyncio, edge_agent.agent as agent
 async def fails(progress):
-    while not progress._passed() > 2:
+    while not sum(state.passed for state, _ in progress._polled) > 1:
         await asyncio.sleep(0.01)
     raise RuntimeError("a fault of our own")
 agent.feed_watchdog = fails

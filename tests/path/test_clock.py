@@ -12,7 +12,7 @@ import pytest
 from tests.edge_agent.publisher.conftest import certificates  # noqa: F401 - a fixture
 from tests.path import test_agent_alone
 from tests.path.test_agent_alone import Gateway, delivered, hearing, ingest, stored
-from tests.servers import free_port
+from tests.servers import free_port, wait_for_port
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ async def test_pain_15_where_ntp_is_blocked_the_ingests_answers_over_tls_tell_th
         f"keyfile {certificates}/server.key\nlistener {plain} ::1\n"
     )
     authority, secure.port = secure.authority, plain
+    assert secure.process is not None
+    wait_for_port(secure.host, plain, secure.process, secure.log)
     async with hearing(secure, "health") as heard:
         with ingest(tmp_path, secure) as store:
             command = calendar.command(gateway, authority, tls=f'ca_file = "{certificates}/ca.pem"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,8 @@ from simulators.held import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from simulators.held import HeldDevice
 
 
 @pytest.fixture
@@ -80,6 +83,13 @@ def opened(path: str) -> Iterator[Port]:
         yield port
     finally:
         port.close()
+
+
+def listens(device: HeldDevice) -> bool:
+    """Tell whether a networked device can be connected to."""
+    with contextlib.suppress(OSError), socket.create_connection((device.host, device.port), timeout=1):
+        return True
+    return False
 
 
 async def until(condition: Callable[[], object], *, within: float = 5.0) -> None:

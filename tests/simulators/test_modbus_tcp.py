@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
-from tests.simulators.conftest import until
+from tests.simulators.conftest import listens, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -138,12 +138,13 @@ async def test_silence_and_drop(device: Shelf) -> None:
 async def test_unplug_aborts_and_comes_back_at_the_same_port(device: Shelf) -> None:
     box = device("modbus-tcp")
     async with connected(box) as (reader, _):
-        box.fault("unplug", seconds=0.3)
+        box.fault("unplug")
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 2) == b""
     with pytest.raises(ConnectionError):
         await asyncio.open_connection(box.host, box.port)
-    await until(lambda: not box.state()["faults"])
+    box.clear()
+    await until(lambda: listens(box))
     async with connected(box) as (reader, writer):
         writer.write(mbap(1, LATCH))
         assert len(await reader.readexactly(13)) == 13

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -135,3 +138,31 @@ def test_a_card_that_is_none_is_refused(device: Shelf) -> None:
             reader.present(card)
     with pytest.raises(Refusal, match="at least one frame"):
         reader.present(CARD, frames=0)
+
+
+async def test_a_presence_in_progress_is_known_when_the_reader_is_killed(device: Shelf, tmp_path: Path) -> None:
+    reader = device("rdm6300", said=str(tmp_path / "said.jsonl"))
+    with opened(reader.endpoint) as port:
+        ended = reader.present(CARD, frames=3)
+        reader.present(CARD, frames=100)
+        await port.read(14 * (3 + 3))
+        os.kill(reader.ready.pid, signal.SIGKILL)
+        await port.hung_up()
+    first, killed = read_presences(tmp_path / "said.jsonl")
+    assert (first.n, first.frames) == (ended, 3)
+    assert killed.delivered
+    assert 2 <= killed.frames < 100
+
+
+async def test_frames_before_the_reader_threw_them_away_do_not_count(device: Shelf) -> None:
+    reader = device("rdm6300")
+    with opened(reader.endpoint) as port:
+        number = reader.present(CARD, frames=3)
+        await port.read(14, within=0.5)
+        cleared_ns = time.time_ns()
+        termios.tcflush(port.fd, termios.TCIFLUSH)
+        await until(lambda: any(line["n"] == number for line in reader.said()))
+    (said,) = reader.said()
+    # One frame before; of the two after it the second confirms the card.
+    assert said["opened_ns"] >= cleared_ns
+    assert said["confirmed_ns"] == said["last_ns"]

@@ -48,6 +48,17 @@ async def test_it_knows_whether_the_port_is_open(cable: PtyCable) -> None:
         await until(lambda: cable.session == 2)
 
 
+async def test_it_knows_when_its_reader_throws_away_what_lies_in_the_port(cable: PtyCable) -> None:
+    with opened(str(cable.link)) as port:
+        await until(lambda: cable.is_open)
+        before = await cable.send(b"thrown away")
+        termios.tcflush(port.fd, termios.TCIFLUSH)
+        after = await cable.send(b"heard")
+        assert await port.read(100, within=0.2) == b"heard"
+    assert after.session == before.session + 1
+    assert before.opened_ns < before.at_ns <= after.opened_ns < after.at_ns
+
+
 async def test_what_nobody_hears_is_not_delivered_and_never_turns_up_later(cable: PtyCable) -> None:
     assert (await cable.send(b"lost")).fault == "unheard"
     with opened(str(cable.link)) as port:

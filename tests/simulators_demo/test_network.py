@@ -229,6 +229,8 @@ async def test_a_half_open_proxy_passes_one_way_only(broker: Process, still: Dir
             proxy.pause(still)
             publishing = asyncio.create_task(me.publish("x/y", b"1"), name="publish")
             heard = asyncio.create_task(listener.frame(), name="hear")
+            if still is Direction.DOWN:
+                await asyncio.wait_for(asyncio.shield(heard), 5)
             done, _ = await asyncio.wait([publishing, heard], timeout=0.3)
             assert done == (set() if still is Direction.UP else {heard})
             proxy.resume()

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simulators.demo.options import DemoOptions
 from simulators.demo.processes import Process, ProcessFailed
+from simulators.demo.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +27,7 @@ sock.sendto(b"STATUS=warm", os.environ["NOTIFY_SOCKET"])
 sock.sendto(b"X=1\\nREADY=1", os.environ["NOTIFY_SOCKET"])
 while True: time.sleep(1)
 """
-ANSWERS = 'import sys; print("log"); print(\'{"port": 5}\', flush=True); sys.stdin.readline(); sys.stdin.read()'
+ANSWERS = 'import sys; print("{log}"); print(\'{"port": 5}\', flush=True); sys.stdin.readline(); sys.stdin.read()'
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('{}', flush=True); time.sleep(60)"
 
 
@@ -92,6 +94,18 @@ async def test_a_deaf_process_is_killed_in_time(make) -> None:
     await process.start(ready_s=10)
     assert await process.stop(within_s=0.1) >= 0.1
     assert process.exit_code == -signal.SIGKILL
+
+
+async def test_a_killed_device_leaves_no_link_to_what_may_be_anothers_port(make, tmp_path: Path) -> None:
+    stage = Stage(DemoOptions(data=tmp_path / "data", scenario="classroom"))
+    stage._run_folder = tmp_path
+    link = tmp_path / "bus-1"
+    link.symlink_to(tmp_path / "gone")
+    process = stage.processes["device:bus-1"] = make(ANSWERS, says_ready=True, stdin=b"spec\n")
+    await process.start(ready_s=10)
+    await stage.kill("device:bus-1")
+    assert not process.running
+    assert not link.is_symlink()
 
 
 PARENT = """

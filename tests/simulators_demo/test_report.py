@@ -37,6 +37,7 @@ def reasons(
     share: float = 0.1,
     uncertain: dict[str, int] | None = None,
     vitals: Family | None = None,
+    silent: tuple[str, ...] = (),
     **change: Any,
 ) -> str:
     made = report(**change)
@@ -47,7 +48,8 @@ def reasons(
                 "environment": environment,
                 "attendance": Family(said=3, stored=3, uncertain=uncertain or {}),
                 "vitals": vitals or Family(said=3, stored=3),
-            }
+            },
+            silent=silent,
         ),
         leaks,
         unobserved_share=share,
@@ -81,6 +83,19 @@ def test_too_much_unobserved_is_a_reason() -> None:
     assert reasons(Family(said=200, stored=100, unobserved=100), share=0.6) == ""
 
 
+def test_too_much_bad_is_a_reason() -> None:
+    """What is stored as bad is not lost; but an agent that calls everything bad would lose all."""
+    assert "100 of 200 bad, more than 20" in reasons(Family(said=200, stored=100, bad=100))
+    assert reasons(Family(said=200, stored=180, bad=20)) == reasons(Family(said=20, stored=8, bad=12)) == ""
+    assert reasons(Family(said=200, stored=100, bad=100), share=0.6) == ""
+
+
+def test_a_device_that_is_not_read_any_more_is_a_reason() -> None:
+    assert reasons(Family(said=1, stored=1), silent=("r102-air",)) == (
+        "r102-air: was not read any more before it was stopped"
+    )
+
+
 def test_the_agents_own_count_of_the_withheld_must_agree() -> None:
     good = Family(said=1, stored=1)
     both = {"withheld": {"personal.no_consent": 2}}
@@ -101,6 +116,7 @@ def test_withheld_counts_are_told_by_class_and_those_of_no_person_apart() -> Non
         "attendance": Family(withheld={"no_consent": 2}),
         "environment": Family(),
         "vitals": Family(withheld={"no_consent": 3, "unbound": 4}),
+        "occupancy": Family(),
     }
     counted = {
         "gate.withheld.personal.no_consent": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simulators.demo.troubles import Down, Fault, ends, outages, sick
+from simulators.demo.verdict import Conditions, Outage, silent
 
 S = 1_000_000_000
 PLACED = {"bus-1": ["a", "b"], "box": ["c"]}
@@ -38,3 +39,17 @@ def test_a_device_is_sick_for_the_time_of_its_fault_and_a_second() -> None:
     told = sick(faults, PLACED)
     assert told["a"] == told["b"] == [(5 * S, 8 * S)]
     assert told["c"][0][1] > 10**8 * S
+
+
+def test_a_device_that_the_agent_has_given_up_is_told() -> None:
+    def told(last_ns: dict[str, int], *, away_until_ns: int | None = None) -> list[str]:
+        outages = [Outage(from_ns=40 * S, until_ns=away_until_ns, killed=True)] if away_until_ns else []
+        conditions = Conditions(window_s=2.0, ends={"air": [1 * S, 60 * S], "cam": [60 * S]}, outages=outages)
+        return silent(last_ns, conditions)
+
+    last_ns = {"air": 41 * S, "cam": 39 * S}
+    assert told(last_ns) == ["cam"]
+    assert told({"air": 0, "cam": 60 * S}) == ["air"]
+    # An agent that was away until just now may not have got round to it; one that was away before has no such excuse.
+    assert told(last_ns, away_until_ns=51 * S) == []
+    assert told(last_ns, away_until_ns=49 * S) == ["cam"]

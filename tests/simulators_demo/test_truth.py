@@ -43,7 +43,7 @@ def test_a_measurement_of_which_a_part_was_not_delivered_is_unheard() -> None:
 
 def test_taps_are_counted_by_card_and_know_who_refuses() -> None:
     reader = "gate-reader"
-    common: dict[str, Any] = {"device": reader, "first_ns": 1, "last_ns": 9, "frames": 4, "fault": None}
+    common: dict[str, Any] = {"device": reader, "first_ns": 1, "last_ns": 9, "opened_ns": 2, "frames": 4, "fault": None}
     lines = [
         SaidPresence(n=1, card="A", confirmed_ns=5, delivered=True, refuses=False, **common),
         SaidPresence(n=2, card="B", confirmed_ns=5, delivered=True, refuses=True, **common),

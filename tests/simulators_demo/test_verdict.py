@@ -352,12 +352,34 @@ def test_a_tap_is_safe_fifty_milliseconds_after_its_confirmation(killed_after_ms
 
 
 @pytest.mark.parametrize(
-    ("stays_ms", "cut_short", "category"), [(0, True, "unobserved"), (300, True, "lost"), (0, False, "lost")]
+    ("opened_ms", "category"), [(-1000, "lost"), (-30, "lost"), (-29, "unobserved"), (250, "unobserved")]
 )
-def test_a_card_taken_away_as_the_port_was_opened_may_be_missed(stays_ms: int, cut_short: bool, category: str) -> None:
-    said = tap(1, cut_short=cut_short)
-    said = replace(said, until_ns=said.confirmed_ns + stays_ms * 1_000_000)
+def test_a_card_taken_away_as_the_port_was_opened_may_be_missed(opened_ms: int, category: str) -> None:
+    said = tap(1)
+    said = replace(said, until_ns=said.at_ns + 300_000_000, opened_ns=said.at_ns + opened_ms * 1_000_000)
     assert counts(judge_attendance([said], [], PLAIN)) == {category: 1}
+
+
+@pytest.mark.parametrize(
+    ("opened_s", "again_s", "category"),
+    [(1.4, 20, "unobserved"), (-0.1, 30, "unobserved"), (1.6, 20, "lost"), (1.4, 31, "lost"), (None, 20, "lost")],
+)
+def test_a_card_laid_again_as_the_port_was_opened_may_be_taken_for_one_that_lay_there(
+    opened_s: float | None, again_s: int, category: str
+) -> None:
+    first, again = tap(1), tap(2, at_ns=tap(1).at_ns + again_s * SECOND_NS)
+    opened_ns = None if opened_s is None else int(again.at_ns - opened_s * SECOND_NS)
+    again = replace(again, confirmed_ns=again.at_ns + 1, until_ns=again.at_ns + SECOND_NS, opened_ns=opened_ns)
+    assert counts(judge_attendance([first, again], [event(first)], PLAIN)) == {"stored": 1, category: 1}
+    assert counts(judge_attendance([first, again], [], PLAIN))["lost"] >= 1
+
+
+def test_what_lies_in_the_port_of_a_frozen_agent_goes_with_the_plug() -> None:
+    frozen = Outage(from_ns=tap(1).at_ns, until_ns=tap(1).at_ns + 3 * SECOND_NS, killed=False, frozen=True)
+    for pulled_s, category in ((2.0, "unobserved"), (3.1, "unobserved"), (3.2, "lost")):
+        ends = {"door": [int(tap(1).at_ns + pulled_s * SECOND_NS)]}
+        conditions = Conditions(window_s=2.0, outages=[frozen], ends=ends)
+        assert counts(judge_attendance([tap(1)], [], conditions)) == {category: 1}
 
 
 def test_a_card_still_lying_there_when_the_agent_is_back_is_stored_late() -> None:

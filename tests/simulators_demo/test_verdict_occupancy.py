@@ -95,6 +95,15 @@ def test_another_value_room_or_mark_is_altered(change: dict[str, Any], altered: 
     assert judged(LOOKS[:1], [row(LOOKS[0], **change)])["altered"] == altered
 
 
+@pytest.mark.parametrize("change", [{"room": "r2"}, {"simulated": ...}], ids=["room", "unmarked"])
+@pytest.mark.parametrize("part", ["people", "light"])
+def test_the_right_row_of_a_time_does_not_speak_for_the_wrong_one(part: str, change: dict[str, Any]) -> None:
+    parts = [row(LOOKS[0], **{point: ...}) for point in ("people", "light") if point != part]
+    wrong = row(LOOKS[0], **{point: ... for point in ("people", "light") if point != part} | change)
+    for rows in ([*parts, wrong], [wrong, *parts]):
+        assert judge_occupancy(LOOKS[:1], [shown()], rows, PLAIN).broken > 0
+
+
 def test_a_row_of_no_record_is_altered_unless_all_of_it_is_bad() -> None:
     assert judged(LOOKS, [*ROWS, row(look(9))]) == {"stored": 6, "altered": 2}
     assert judged(LOOKS, [*ROWS, row(failed(9, "sensor_fault"))]) == {"stored": 6}
@@ -113,6 +122,13 @@ def test_a_failed_reading_is_bad_with_its_reason_and_one_row_stands_for_a_period
     assert judged([failed(2, "decode")], [bad], shown(fault="garbage")) == {"lost": 2}
     assert judged([failed(2), failed(6)], [bad], shown(fault="stall")) == {"bad": 2, "lost": 2}
     assert judged([failed(2, "refused")], []) == {"unobserved": 2}
+
+
+def test_how_long_a_camera_fails_after_its_end_says_nothing() -> None:
+    ended = Conditions(window_s=2.0, ends={"cam": [T, T + 5 * SECOND_NS]})
+    after = [failed(at_s) for at_s in range(5, 60, 2)]
+    assert judged([*LOOKS[:2], *after], [*ROWS[:2], *map(row, after[1:])], conditions=ended) == {"stored": 4}
+    assert judged([failed(4)], [], conditions=ended) == {"lost": 2}
 
 
 @pytest.mark.parametrize(("people", "told"), [(0, 0.0), (1, 4.0), (4, 4.0), (5, 5.0), (12, 12.0)])
@@ -143,11 +159,16 @@ def test_what_is_young_at_the_agents_death_is_excused() -> None:
     assert judged(LOOKS, [], conditions=conditions) == {"lost": 2, "younger_than_w": 2, "unobserved": 2}
 
 
-def record(state: int, people: int = 0xFFFF, brightness: int = 0xFFFF, version: int = 2) -> bytes:
+def test_a_wrong_clock_excuses_nothing() -> None:
+    wrong = Conditions(window_s=2.0, wrong_clock=[(T, T + 9 * SECOND_NS)])
+    assert judged(LOOKS[:1], [], conditions=wrong) == {"lost": 2}
+
+
+def record(state: int, people: int = 0xFFFF, brightness: int = 0xFFFF, version: int = 2, captured_ns: int = 5) -> bytes:
     seen = state in {1, 2, 7, 9, 10}
     body = struct.pack(
         "<HHIHHHHQIIIIIHHHH",
-        *(version, state, 1, people, brightness, 640 * seen, 480 * seen, 5 * seen, 9, 1, 0, 0, 30_000),
+        *(version, state, 1, people, brightness, 640 * seen, 480 * seen, captured_ns * seen, 9, 1, 0, 0, 30_000),
         *(0xFFFF, 0xFFFF, 0xFFFF, state == 1),
     )
     return body + struct.pack("<I", zlib.crc32(body))
@@ -187,12 +208,33 @@ def test_the_records_file_and_the_full_one_before_it_are_read(tmp_path: Path) ->
     for name, at_ns, more in (("cam.jsonl.1", 1, ""), ("cam.jsonl", 2, '{"at_ns": 3, "rec')):
         line = json.dumps({"at_ns": at_ns, "record": record(1, people=8, brightness=5000).hex()})
         (tmp_path / name).write_text(f"{line}\n{more}")
-    looks = read_looks(tmp_path / "cam.jsonl", device="cam", room="r1")
-    assert [(item.at_ns, item.values["people"]) for item in looks] == [(1, 8.0), (2, 8.0)]
+    looks = read_looks(tmp_path / "cam.jsonl", device="cam", room="r1", offset_ns=T)
+    assert [(item.at_ns, item.values["people"]) for item in looks] == [(T + 5, 8.0), (T + 5, 8.0)]
+
+
+def records(folder: Path, *lines: tuple[float, int, float]) -> list[int]:
+    """Return when looks were made, in s; lines are (at_s as the agent tells it, state, the picture's own time in s)."""
+    with (folder / "cam.jsonl").open("w") as file:
+        for at_s, state, picture_s in lines:
+            data = record(state, people=8, brightness=5000, captured_ns=int(picture_s * SECOND_NS))
+            file.write(json.dumps({"at_ns": int(at_s * SECOND_NS), "record": data.hex()}) + "\n")
+    looks = read_looks(folder / "cam.jsonl", device="cam", room="r1", offset_ns=1000 * SECOND_NS)
+    return [round(item.at_ns / SECOND_NS) for item in looks]
+
+
+def test_a_wrong_clock_of_the_agent_moves_no_record(tmp_path: Path) -> None:
+    right = [(1004.0, 3, 0.0), (1006.0, 1, 6.0), (1008.0, 4, 0.0)]
+    assert records(tmp_path, *right) == [1004, 1006, 1008]
+    # It boots in the year 2, and goes on by that: its first record, without a picture, is told by the next one.
+    early = [(21.0, 8, 0.0), (22.0, 1, 12.0), (24.0, 4, 0.0), (26.0, 1, 16.0), (28.0, 5, 0.0)]
+    assert records(tmp_path, *right, *early) == [1004, 1006, 1008, 1011, 1012, 1014, 1016, 1018]
+    later = [(1030.0, 3, 0.0), (1032.0, 1, 32.0)]
+    assert records(tmp_path, *right, *early, *later)[-2:] == [1030, 1032]
+    assert records(tmp_path, (1004.0, 3, 0.0)) == [1004]
 
 
 def test_a_records_file_says_nothing_but_numbers(tmp_path: Path) -> None:
     line = {"at_ns": 1, "record": record(3).hex(), "picture": "…"}
     (tmp_path / "cam.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(ProtocolError, match="picture"):
-        read_looks(tmp_path / "cam.jsonl", device="cam", room="r1")
+        read_looks(tmp_path / "cam.jsonl", device="cam", room="r1", offset_ns=0)

@@ -140,6 +140,12 @@ def test_younger_than_the_window_at_the_kill_is_excused_and_no_more() -> None:
     assert counts(family) == {"stored": 3, "lost": 3, "unobserved": 2}
 
 
+def test_a_wrong_clock_excuses_nothing() -> None:
+    """What is said then waits until the time is known, and is judged by the documents that are in force by it."""
+    wrong = Conditions(window_s=2.0, wrong_clock=[(T, T + 9 * SECOND_NS)])
+    assert counts(judge_vitals([beat(5)], [], wrong)) == {"lost": 1}
+
+
 @pytest.mark.parametrize(("before_ms", "category"), [(40, "unobserved"), (60, "lost")])
 def test_an_advert_in_the_air_when_the_agent_is_stopped(before_ms: int, category: str) -> None:
     said = beat(5, at_ns=T + 5 * SECOND_NS - before_ms * 1_000_000)

@@ -96,6 +96,19 @@ def test_lock_must_cover_the_project() -> None:
     assert check_lock.uncovered(pins, [Requirement("a")], name="lock") == []
 
 
+def test_each_extra_has_a_lock_that_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "own"\ndependencies = []\n[project.optional-dependencies]\nx = ["a"]\ny = []\n'
+        "[dependency-groups]\nbuild = []\n"
+    )
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "x.txt").write_text("a==1\n")
+    assert check_lock.check(tmp_path)[1] == [
+        "requirements/x.txt: a has no sha256 hash",
+        "requirements/y.txt: is missing",
+    ]
+
+
 def test_schema_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "ROOT", tmp_path)
     monkeypatch.setattr(schema, "FOLDER", tmp_path / "schema")

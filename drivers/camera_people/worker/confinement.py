@@ -17,7 +17,6 @@ import struct
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from drivers.camera_people.assignment import LOCAL, V4L2
 from drivers.camera_people.measures import Measure
@@ -39,7 +38,6 @@ _FREED: Final = 0xFF
 _CAPABILITIES: Final = struct.pack("Ii", 0x20080522, 0)
 NOBODY: Final = 65534
 DESCRIPTORS: Final = 64
-PORTS: Final = {"rtsp": 554, "http": 80}
 _DNS: Final = 53
 _READABLE: Final = (
     *("/usr", "/lib", "/lib64"),
@@ -82,12 +80,13 @@ def confine(assignment: Assignment) -> Measure:
     import encodings.idna  # noqa: F401, PLC0415 - else at the first name that is looked up
 
     local, device = assignment.capture in LOCAL, assignment.path if assignment.capture == V4L2 else None
-    named = not local and not _is_address(assignment.url)
+    host, port = ("", 0) if local else assignment.address
+    named = not local and not _is_address(host)
     granted = Measure(0)
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt") and libc.mallopt(_M_PERTURB, _FREED) == 1:
         granted |= Measure.WIPED
-    ports = () if local else (_port(assignment.url), *((_DNS,) if named else ()))
+    ports = () if local else (port, *((_DNS,) if named else ()))
     files, addresses = landlock.restrict(readable=_readable(), device=device, ports=ports)
     if files:
         granted |= Measure.FILES
@@ -159,14 +158,9 @@ def _unprivileged(device: str | None) -> Measure:
     return Measure.UNPRIVILEGED if left.raw == bytes(24) and os.geteuid() != 0 else Measure(0)
 
 
-def _is_address(url: str) -> bool:
+def _is_address(host: str) -> bool:
     try:
-        ipaddress.ip_address(urlsplit(url).hostname or "")
+        ipaddress.ip_address(host)
     except ValueError:
         return False
     return True
-
-
-def _port(url: str) -> int:
-    parts = urlsplit(url)
-    return parts.port or PORTS[parts.scheme]

@@ -41,7 +41,7 @@ class Count:
 
 
 class Counter:
-    """Finds people; made once, after the libraries were told (`isolation.tell_libraries`)."""
+    """Finds people; made once, after the libraries were told (`libraries.tell_libraries`)."""
 
     def __init__(self, *, faces: CenterFace, people: PeopleDetector | None, masks: str = "", zones: str = "") -> None:
         self._faces = faces

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from drivers.camera_people.worker.source import Picture
 
 WIDEST: Final = 1920
-SMALLEST: Final = 32
 
 
 class Evaluator:
@@ -44,6 +43,8 @@ class Evaluator:
         """Decode one file, large photographs made as small as a camera's picture, and score it."""
         import cv2  # noqa: PLC0415
         import numpy as np  # noqa: PLC0415
+
+        from drivers.camera_people.worker.pictures import SMALLEST  # noqa: PLC0415
 
         try:
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

@@ -23,7 +23,7 @@ class HttpCamera:
 
     def __init__(self, assignment: Assignment, *, timeout_s: float) -> None:
         parts = urlsplit(assignment.url)
-        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._host, self._port = assignment.address
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._assignment = assignment
         self._timeout_s = timeout_s

@@ -22,6 +22,8 @@ KEEP_S: Final = 0.25
 """While nobody asks, one picture in so long is kept: a slow camera might have no newer one when somebody does."""
 PROMPT_NS: Final = 500_000_000
 """A picture no older than this is taken at once; for a newer one than an older it is worth to wait."""
+AGAIN_S: Final = 0.2
+"""A source that was asked and had nothing new is left alone for so long, not asked hundreds of times a second."""
 MAX_DAMAGED: Final = 50
 """So many damaged pictures in a row: the connection is opened anew."""
 
@@ -56,7 +58,9 @@ class Reader:
         while True:
             frames = self.frames
             try:
+                self._begin_call()  # the pause before it was none
                 self._source.open()
+                self._begin_call()
                 self._receive()
             except AuthError:
                 self._fail(State.REFUSED)
@@ -112,24 +116,33 @@ class Reader:
                 if damaged >= MAX_DAMAGED:
                     raise
                 self._damaged()
+                new = False
             else:
                 damaged = 0
-                self._received(shot)
+                new = self._received(shot)
                 # Else this name would keep the picture in memory until the next one comes.
                 del shot
+            if not (new or self._source.streams):
+                time.sleep(AGAIN_S)
 
-    def _received(self, shot: Shot | None) -> None:
+    def _begin_call(self) -> None:
+        with self._changed:
+            self._busy_s = time.monotonic()
+
+    def _received(self, shot: Shot | None) -> bool:
+        """Take note of what came; tell whether it is no picture that was there already."""
         again = shot is not None and self._is_the_last(shot)
         with self._changed:
             self._busy_s = time.monotonic()
             self.frames += 1
             if again:
-                return  # the camera lives, its picture does not: no new one has come
+                return False  # the camera lives, its picture does not: no new one has come
             self._problem = None
             if shot is not None:
                 self._shot, self._kept_s = shot, self._busy_s
                 self._wanted.clear()
                 self._changed.notify_all()
+        return True
 
     def _is_the_last(self, shot: Shot) -> bool:
         """Tell whether a JPEG is the last one again, byte for byte, which no sensor's noise lets happen."""

@@ -9,7 +9,6 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from drivers.camera_people.worker.auth import authorization, challenges
 from telemetry.errors import AuthError, DeviceUnavailable, ProtocolError
@@ -81,14 +80,13 @@ def probe(assignment: Assignment, *, timeout_s: float) -> None:
 
 
 def _describe(assignment: Assignment, end: float, answer: str | None) -> Response:
-    parts = urlsplit(assignment.url)
     lines = [f"DESCRIBE {assignment.url} RTSP/1.0", "CSeq: 1", "Accept: application/sdp", "User-Agent: campus-edge"]
     if answer is not None:
         lines.append(f"Authorization: {answer}")
     request = "\r\n".join([*lines, "", ""]).encode()
     data = b""
     try:
-        with closing(socket.create_connection((parts.hostname or "", parts.port or 554), _left(end))) as connection:
+        with closing(socket.create_connection(assignment.address, _left(end))) as connection:
             connection.sendall(request)
             while (response := parse_response(data)) is None:
                 connection.settimeout(_left(end))
@@ -102,4 +100,7 @@ def _describe(assignment: Assignment, end: float, answer: str | None) -> Respons
 
 
 def _left(end: float) -> float:
-    return max(0.05, end - time.monotonic())
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

@@ -1,9 +1,8 @@
-"""Adverts and notifications to Samples: bound bands only, each reading once, nobody named."""
+"""Adverts to Samples: bound bands only, each reading once, nobody named."""
 
 import asyncio
 import logging
 import time
-from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
@@ -16,55 +15,10 @@ from edge_agent.derive import Judge
 from telemetry.counters import Counters
 from telemetry.errors import ConfigError, DeviceUnavailable
 from telemetry.sample import Reason, Subject
-from tests.drivers.air import ADDRESS, Air, radio
+from tests.drivers.air import Air
+from tests.drivers.ble_heart_rate.gym import BAND, OTHER, SERVICE, bindings, listening, service_data, taking
 from tests.drivers.helpers import context
 from tests.waiting import until
-
-SERVICE = "ble/heart_rate_service"
-BAND = bytes.fromhex("C40000A1B2C3")
-OTHER = bytes.fromhex("C40000A1B2C4")
-
-
-def bindings(tmp_path, *bands):
-    path = tmp_path / "bands.toml"
-    path.write_text(f'schema = "campus.bands/1"\nbound = {[band.hex().upper() for band in bands]}\n')
-    path.chmod(0o600)
-    return str(path)
-
-
-def service_data(rate, band=BAND, *, flags="06", more=""):
-    return {HEART_RATE_SERVICE: bytes.fromhex(f"{flags}{rate:02x}{more}") + band}
-
-
-@asynccontextmanager
-async def listening(air, profile=SERVICE, counters=None, link_options=None, **options):
-    counters = counters if counters is not None else Counters()
-    async with radio(air, counters, **(link_options or {})) as link:
-        driver = create(context("gym-bands", profile, counters, **options), link)
-        async with driver, aclosing(driver.samples()) as samples:
-
-            async def one():
-                async with asyncio.timeout(5):
-                    return await anext(samples)
-
-            yield one
-
-
-@asynccontextmanager
-async def taking(one, count=1):
-    """Wait for samples beside the body, which makes them."""
-    found = []
-
-    async def take():
-        found.extend([await one() for _ in range(count)])
-
-    task = asyncio.create_task(take())
-    try:
-        yield found
-        await task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_bound_bands_reading_is_a_sample_of_its_own_time(tmp_path):
@@ -155,13 +109,13 @@ def test_made_up_bands_do_not_fill_the_memory():
 async def test_the_same_bytes_again_are_the_same_reading(tmp_path):
     air, counters = Air(), Counters()
     async with (
-        listening(air, counters=counters, bindings_file=bindings(tmp_path, BAND), repeat_s=0.05) as one,
+        listening(air, counters=counters, bindings_file=bindings(tmp_path, BAND), repeat_s=0.3) as one,
         taking(one, 3) as found,
     ):
         await until(lambda: air.scanners)
         for rate in (70, 70, 71):
             air.advertise(services=service_data(rate))
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.6)
         air.advertise(services=service_data(71))
     assert [sample.values["heart_rate"] for sample in found] == [70, 71, 71]
     assert counters.get("device.gym-bands.repeats") == 1
@@ -229,93 +183,6 @@ async def test_a_lost_adapter_ends_the_samples():
             async with taking(one):
                 await until(lambda: air.scanners)
                 air.advertise()
-
-
-async def test_pain_14_connections_go_round_and_serve_everybody(tmp_path):
-    air, counters = Air(), Counters()
-    bands = [bytes([number]) + BAND[1:] for number in range(1, 6)]
-    options = {
-        "gatt": True,
-        "turn_s": 1,
-        "bindings_file": bindings(tmp_path, *bands),
-        "link_options": {"max_connections": 2},
-    }
-    seen = set()
-
-    async def world():
-        while True:
-            for number, band in enumerate(bands):
-                if ADDRESS.format(number) in air.connected:
-                    if air.connected[ADDRESS.format(number)].notify is not None:
-                        air.measure(number, bytes([6, 100 + number]))
-                else:
-                    air.advertise(number, services=service_data(0, band))
-            await asyncio.sleep(0.02)
-
-    async with listening(air, counters=counters, **options) as one:
-        task = asyncio.create_task(world())
-        try:
-            while len(seen) < 5:
-                sample = await one()
-                if sample.subject is None:
-                    continue
-                number = int(sample.subject.identifier[:2], 16) - 1
-                assert sample.values in ({"heart_rate": 100.0 + number}, {"battery": 87.0})
-                if "heart_rate" in sample.values:
-                    seen.add(number)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-    assert air.most_connected == 2
-    assert counters.get("device.gym-bands.turns_over") >= 2
-    assert not air.connected
-
-
-async def test_a_connected_band_that_goes_or_falls_silent_is_connected_anew(tmp_path):
-    air, counters = Air(), Counters()
-    options = {"gatt": True, "silent_s": 1, "bindings_file": bindings(tmp_path, BAND)}
-    async with listening(air, counters=counters, **options) as one, taking(one, 3) as found:
-        await until(lambda: air.scanners)
-        air.advertise(services=service_data(0))
-        await until(lambda: air.connected and air.connected[ADDRESS.format(0)].notify)
-        air.measure(0, b"\x06\x60")
-        air.connected[ADDRESS.format(0)].vanish()
-        await until(lambda: counters.get("device.gym-bands.connections_lost") == 1)
-        await until(lambda: (air.advertise(services=service_data(0)), air.connected)[1])
-        await until(lambda: counters.get("device.gym-bands.connection_failures") == 1)
-        assert not air.connected
-    assert [sample.values for sample in found] == [{"battery": 87.0}, {"heart_rate": 96.0}, {"battery": 87.0}]
-
-
-async def test_a_connected_band_that_is_nobodys_any_more_is_let_go(tmp_path, monkeypatch):
-    monkeypatch.setattr("drivers.ble_heart_rate.bindings.LOOK_S", 0)
-    air, counters = Air(), Counters()
-    path = bindings(tmp_path, BAND)
-    async with listening(air, counters=counters, gatt=True, bindings_file=path) as one, taking(one, 2):
-        await until(lambda: air.scanners)
-        air.advertise(services=service_data(0))
-        await until(lambda: air.connected and air.connected[ADDRESS.format(0)].notify)
-        bindings(tmp_path, OTHER)
-        air.measure(0, b"\x06\x60")
-        await until(lambda: not air.connected)
-        await until(lambda: counters.get("device.gym-bands.unbound_readings"))
-        bindings(tmp_path, BAND)
-        air.advertise(services=service_data(0))
-        await until(lambda: air.connected)
-
-
-async def test_a_connected_bands_garbage_is_a_bad_value_of_its_own(tmp_path):
-    air = Air()
-    async with (
-        listening(air, gatt=True, bindings_file=bindings(tmp_path, BAND)) as one,
-        taking(one, 2) as found,
-    ):
-        await until(lambda: air.scanners)
-        air.advertise(services=service_data(0))
-        await until(lambda: air.connected and air.connected[ADDRESS.format(0)].notify)
-        air.measure(0, b"\xff\xff")
-    assert found[1].bad == {"heart_rate": Reason.DECODE}
-    assert found[1].subject.identifier == BAND.hex().upper()
 
 
 async def test_nobody_is_named_in_logs_and_counters(tmp_path, caplog):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from telemetry.sample import Reason, Sample
 
 PERIOD_S = 0.2
+PATIENCE_S = 30.0
+"""For what must come at last: on a busy machine a worker alone takes many seconds to start."""
 LAG_S = 0.6
 """What a picture may take from the camera's journal to our clock on a busy machine."""
 PROFILE = copy.copy(load_profile("camera/people_counter"))
@@ -48,13 +50,13 @@ class Watch:
     async def emit(self, sample: Sample) -> None:
         self.samples.append(sample)
 
-    async def next_value(self, *, within_s: float = 10.0) -> Sample:
+    async def next_value(self, *, within_s: float = PATIENCE_S) -> Sample:
         """Return the next sample that knows how many people there are."""
         seen = len(self.samples)
         await until(lambda: any("people" in sample.values for sample in self.samples[seen:]), within_s=within_s)
         return next(sample for sample in self.samples[seen:] if "people" in sample.values)
 
-    async def next_bad(self, *reasons: Reason, within_s: float = 10.0) -> Sample:
+    async def next_bad(self, *reasons: Reason, within_s: float = PATIENCE_S) -> Sample:
         """Return the next sample that is bad for one of these reasons."""
         seen = len(self.samples)
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import signal
+import socket
 import urllib.error
 import urllib.request
 from urllib.parse import unquote
@@ -231,12 +234,24 @@ async def test_a_visitor_that_says_nothing_is_hung_up_on(page, monkeypatch):
     writer.close()
 
 
+async def test_a_visitor_that_does_not_read_is_hung_up_on(page, monkeypatch):
+    monkeypatch.setattr(aim_page, "REQUEST_S", 0.3)
+    page._visited, page._view.picture = True, bytes(MAX_JPEG)
+    served = lambda: [task for task in asyncio.all_tasks() if "AimingPage._serve" in repr(task)]  # noqa: E731
+    with socket.create_connection((aim_page.HOST, page._port)) as visitor:
+        visitor.sendall(
+            f"GET /picture HTTP/1.1\r\nHost: 127.0.0.1:{page._port}\r\nX-View-Key: {page._picture_key}\r\n\r\n".encode()
+        )
+        await until(served)
+        await until(lambda: not served())
+
+
 def link_of(camera):
     return CameraLink("lens", Counters(), url=camera.url, capture=camera.spec.capture)
 
 
 def request_of(**changes):
-    return Request(**{"camera": "cam", "room": "r101", "who": "tech", "why": "new bracket", "seconds": 20.0, **changes})
+    return Request(**{"camera": "cam", "room": "r101", "who": "tech", "why": "new bracket", "seconds": 60.0, **changes})
 
 
 async def visited(camera, monkeypatch, *, look, **changes):
@@ -247,15 +262,15 @@ async def visited(camera, monkeypatch, *, look, **changes):
         aim(request_of(**changes), link_of(camera), Options(), announce=urls.append, audit=events.append)
     )
     try:
-        await until(lambda: urls or task.done(), within_s=20)
+        await until(lambda: urls or task.done(), within_s=30)
         seen = await look(urls[0]) if urls else None
-        return await asyncio.wait_for(task, 40), seen, events
+        return await asyncio.wait_for(task, 80), seen, events
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_an_empty_room_is_seen_until_the_time_is_over(campus_device, monkeypatch):
+async def test_an_empty_room_is_seen_until_somebody_stops_it(campus_device, monkeypatch):
     camera = campus_device("camera", capture="mjpeg", scene="empty")
 
     async def look(url):
@@ -265,16 +280,18 @@ async def test_an_empty_room_is_seen_until_the_time_is_over(campus_device, monke
         base = url.partition("/?")[0]
         while True:
             status, _, body = await asyncio.to_thread(get, f"{base}/picture", **{"X-View-Key": key})
+            if status == 200:
+                os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C, which the view takes while it runs
             if status != 204:
                 return status, body[:2]
             await asyncio.sleep(0.05)
 
-    end, seen, (opened, closed) = await visited(camera, monkeypatch, look=look, seconds=6.0)
-    assert (end, seen) == (End.TIME, (200, b"\xff\xd8"))
+    end, seen, (opened, closed) = await visited(camera, monkeypatch, look=look)
+    assert (end, seen) == (End.STOPPED, (200, b"\xff\xd8"))
     about = {"camera": "cam", "room": "r101", "who": "tech", "why": "new bracket"}
-    assert opened == {"event": "camera.aim.opened", "at_ns": opened["at_ns"], **about, "seconds": 6.0}
+    assert opened == {"event": "camera.aim.opened", "at_ns": opened["at_ns"], **about, "seconds": 60.0}
     assert closed["event"] == "camera.aim.closed"
-    assert closed["reason"] == "time is over"
+    assert closed["reason"] == "stopped by hand"
     assert closed["pictures"] > 0
     json.dumps([opened, closed])
 
@@ -323,6 +340,11 @@ async def test_a_worker_that_says_nothing_is_no_view(monkeypatch):
     with pytest.raises(DeviceUnavailable, match="does not answer"):
         await view.run()
     assert view.ended is End.FAILED
+
+
+async def test_a_view_ends_when_its_time_is_over():
+    view = AimingView(pack(Assignment(url="http://[::1]:9/x", capture="mjpeg")), seconds=0.1, filled=False)
+    assert (await view.run(), view.ended, view.picture) == (End.TIME, End.TIME, b"")
 
 
 async def test_a_picture_grows_old():

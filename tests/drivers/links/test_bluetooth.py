@@ -17,7 +17,7 @@ from bleak.exc import (
     BleakGATTProtocolError,
 )
 
-from drivers.links import bluetooth
+from drivers.links import bluetooth, bluez
 from drivers.links.advert import MAX_ADVERTS, Peer
 from telemetry.counters import Counters
 from telemetry.errors import AuthError, DeviceUnavailable
@@ -129,6 +129,7 @@ async def test_pain_13_an_adapter_that_hangs_fails_all_devices_and_works_again_w
             air.hangs = True
             await until(lambda: len(lost) == 2)
             assert not link.is_open
+            assert counters.get("link.radio.resets") == 0  # who waited for the first one's turn climbs no further
         with pytest.raises(DeviceUnavailable, match="scanning did not end in time") as error:
             async with link.subscribed(everything, time.time_ns):
                 pass
@@ -277,6 +278,48 @@ async def test_pain_14_no_end_of_a_connection_leaks_its_slot():
             air.advertise(7, manufacturer={1: b"heard"})
             assert (await adverts.next()).manufacturer == {1: b"heard"}  # adverts never wait for a connection
     assert not air.connected
+
+
+async def test_an_adapter_whose_switching_off_takes_too_long_is_switched_on_all_the_same(monkeypatch):
+    told = []
+
+    class StuckBus:
+        """A bluetoothd that takes what it is told and answers nothing."""
+
+        def __init__(self, **_options):
+            pass
+
+        async def connect(self):
+            pass
+
+        async def call(self, message):
+            told.append(message.body[2].value)
+            await asyncio.Event().wait()
+
+        def disconnect(self):
+            pass
+
+    monkeypatch.setattr(bluez, "MessageBus", StuckBus)
+    monkeypatch.setattr(bluez, "LAST_S", 0.05)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await bluez.power_cycle("hci0")
+    assert told == [False, True]
+
+
+def test_what_the_libraries_log_of_devices_is_written_nowhere():
+    script = (  # a process of its own: pytest hangs a handler into loggers that pass nothing on
+        "import logging; logging.basicConfig(level='DEBUG')\n"
+        "from drivers.links.bluetooth import BluetoothLink, make_backend\n"
+        "from telemetry.counters import Counters\n"
+        "BluetoothLink('radio', Counters(), backend=make_backend(adapter='', hci='tcp-client:[::1]:9'))\n"
+        "for library in ('bleak', 'dbus_fast', 'bumble'):\n"
+        "    logging.getLogger(library + '.inner').error('ADDRESS')\n"
+        "logging.getLogger('ours').error('SEEN')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, timeout=60, capture_output=True, text=True)
+    assert "SEEN" in done.stderr
+    assert "ADDRESS" not in done.stdout + done.stderr
 
 
 def test_bleak_is_imported_only_where_it_is_configured():

@@ -114,7 +114,7 @@ async def test_a_turn_given_up_while_waiting_is_handed_on():
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-        async with asyncio.timeout(1), link.turn() as port:
+        async with asyncio.timeout(5), link.turn() as port:
             assert port.is_open
 
 
@@ -148,7 +148,7 @@ async def test_opening_has_a_deadline():
 
 async def test_a_connection_that_the_other_end_closes_is_lost_at_once_and_opened_again():
     async with far_end() as far, linked("::1", far.port) as link:
-        async with asyncio.timeout(1), link.turn() as port:
+        async with asyncio.timeout(5), link.turn() as port:
             _, writer = await far.accepted.get()
             writer.transport.abort()
             with pytest.raises(DeviceUnavailable, match="closed by the other end"):
@@ -166,7 +166,7 @@ async def test_a_connection_lost_between_two_turns_is_opened_anew_by_the_next():
             _, writer = await far.accepted.get()
         writer.transport.abort()
         await until(lambda: not link.is_open)
-        async with asyncio.timeout(1), link.turn() as port:
+        async with asyncio.timeout(5), link.turn() as port:
             port.write(b"x")
             reader, _ = await far.accepted.get()
             assert await reader.readexactly(1) == b"x"

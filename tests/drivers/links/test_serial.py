@@ -81,7 +81,7 @@ async def test_what_is_no_serial_port_is_unavailable(tmp_path, kind):
 
 async def test_an_unplugged_port_is_an_error_at_once(plug):
     async with opened(plug.link) as link:
-        async with asyncio.timeout(1), link.turn() as port:
+        async with asyncio.timeout(5), link.turn() as port:
             waiting = asyncio.create_task(port.receive())
             await asyncio.sleep(0)
             plug.unplug()
@@ -91,7 +91,7 @@ async def test_an_unplugged_port_is_an_error_at_once(plug):
 
 
 async def test_what_was_received_before_the_loss_is_still_read(plug):
-    async with opened(plug.link) as link, asyncio.timeout(1), link.turn() as port:
+    async with opened(plug.link) as link, asyncio.timeout(5), link.turn() as port:
         os.write(plug.master, b"last words")
         assert await port.receive() == b"last words"
         plug.unplug()
@@ -109,7 +109,7 @@ async def test_writing_to_a_lost_port_is_unavailable(plug):
 
 async def test_after_plugging_in_again_the_stable_link_leads_to_the_new_port(plug):
     async with opened(plug.link) as link:
-        async with asyncio.timeout(1), link.turn() as port:
+        async with asyncio.timeout(5), link.turn() as port:
             plug.unplug()
             with pytest.raises(DeviceUnavailable):
                 await port.receive()
@@ -117,7 +117,7 @@ async def test_after_plugging_in_again_the_stable_link_leads_to_the_new_port(plu
             async with link.turn():
                 pytest.fail("opened while unplugged")
         plug.plug()
-        async with asyncio.timeout(1), link.turn() as port:
+        async with asyncio.timeout(5), link.turn() as port:
             os.write(plug.master, b"back")
             assert await port.receive() == b"back"
         assert link.opened == 2
@@ -130,7 +130,7 @@ async def test_a_port_lost_between_two_turns_is_opened_anew_by_the_next(plug):
         plug.unplug()
         plug.plug()
         await until(lambda: not link.is_open)
-        async with asyncio.timeout(1), link.turn() as port:
+        async with asyncio.timeout(5), link.turn() as port:
             os.write(plug.master, b"back")
             assert await port.receive() == b"back"
 

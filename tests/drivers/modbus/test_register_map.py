@@ -44,8 +44,8 @@ def profile(*sources, heartbeat=None, quantity="counter"):
     )
 
 
-def decode_one(source, data):
-    (block,) = plan(profile(source), Options())
+def decode_one(source, data, **options):
+    (block,) = plan(profile(source, **options), Options())
     values, bad = block.decode(data)
     return bad["p0"] if bad else values["p0"]
 
@@ -90,7 +90,7 @@ def test_bits_in_coils_and_registers():
     )
     assert (block.function, block.address, block.count) == (1, 0, 10)
     assert block.decode(bytes((0b1000, 0b10)))[0] == {"p0": False, "p1": True, "p2": True}
-    assert decode_one({"address": 0, "type": "bool", "bit": 3}, b"\x00\x08") is True
+    assert decode_one({"address": 0, "type": "bool", "bit": 3}, b"\x00\x08", quantity="presence") is True
 
 
 def test_the_multi_sensor_is_read_in_one_block():
@@ -130,6 +130,16 @@ def test_every_wrong_source_is_named_at_once():
     assert "point p0: source.address" in text
     assert "point p1: source.adress" in text
     assert 'write type = "bool"' in text
+
+
+@pytest.mark.parametrize(
+    ("source", "quantity"),
+    [({"type": "bool", "bit": 3}, "co2"), ({"type": "uint16"}, "presence"), ({"type": "uint16"}, "state")],
+)
+def test_a_type_that_its_quantity_has_not_is_named(source, quantity):
+    """Stored, it would be refused, with all that is in its batch."""
+    with pytest.raises(ConfigError, match=rf"point p0: source.type: .*{quantity}"):
+        plan(profile({"address": 0} | source, quantity=quantity), Options())
 
 
 def test_options_are_checked():

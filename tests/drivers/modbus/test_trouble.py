@@ -45,9 +45,8 @@ async def test_others_on_the_bus_do_not_wait_for_a_unit_that_is_left_alone():
         with pytest.raises(DeviceUnavailable):
             await silent.read()
         waiting = asyncio.create_task(silent.read())
-        began = time.monotonic()
         assert (await create(context("b", profile(0), unit=2), link).read()).values == {"p0": 22.0}
-        assert time.monotonic() - began < 0.3
+        assert not waiting.done()
         with pytest.raises(DeviceUnavailable):
             await waiting
 
@@ -161,7 +160,7 @@ async def test_a_babbling_device_is_given_up_in_time_and_the_bus_heals(noise):
             began = time.monotonic()
             with pytest.raises(DeviceUnavailable, match="never falls silent"):
                 await unit.read()
-            assert time.monotonic() - began < 1.0
+            assert time.monotonic() - began < 3
         babbling = False
         assert (await unit.read()).values == {"p0": 5.0}
 

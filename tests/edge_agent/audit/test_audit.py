@@ -160,6 +160,29 @@ def test_a_full_disk_is_counted_and_the_chain_stays_whole(tmp_path: Path) -> Non
     assert log.head.n == 2
 
 
+def test_old_files_that_cannot_be_deleted_are_counted_and_stop_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "MAX_FILE_BYTES", 500)
+    monkeypatch.setattr(audit_log, "KEPT_FILES", 1)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    counters = Counters()
+    log = AuditLog(tmp_path, counters=counters)
+    with monkeypatch.context() as broken:
+        broken.setattr(type(tmp_path), "unlink", refuse)
+        for number in range(20):
+            log.append("document_accepted", {"serial": number})
+    assert counters.get("audit.undeleted") > 0
+    assert counters.get("audit.unwritten") == 0
+    for number in range(10):
+        log.append("document_accepted", {"serial": number})
+    assert len(list(tmp_path.glob("audit-*.jsonl"))) == 1
+    assert verify(lines(tmp_path), [log.head]).findings == ()
+
+
 def test_only_the_owner_reads_it(tmp_path: Path) -> None:
     write(tmp_path / "a", 1)
     assert (tmp_path / "a" / audit_log.FILE_NAME).stat().st_mode & 0o777 == 0o600

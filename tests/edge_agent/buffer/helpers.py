@@ -109,6 +109,14 @@ def ack(*batches: EncodedBatch, epoch: str | None = None) -> Ack:
     )
 
 
+async def live(buffer: Buffer) -> EncodedBatch:
+    """Take the next live batch as soon as there is one."""
+    async with asyncio.timeout(5.0):
+        while (batch := buffer.take_live()) is None:  # noqa: ASYNC110 - a batch that closes is no event here
+            await asyncio.sleep(0.005)
+    return batch
+
+
 async def drain(buffer: Buffer) -> list[EncodedBatch]:
     """Take all there is, acknowledging nothing."""
     batches = []

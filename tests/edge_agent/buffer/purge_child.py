@@ -16,6 +16,7 @@ from tests.edge_agent.buffer.helpers import event, opened, sample
 async def main(path: Path, victim: str, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311
     others = 0
+    together: list[asyncio.Task[None]] = []
     async with opened(path, window_s=0.5, max_batch_values=15) as (buffer, _):
         base = time.time_ns() - 3_600_000_000_000
         for number in range(400):
@@ -25,11 +26,11 @@ async def main(path: Path, victim: str, seed: int) -> None:
             else:
                 handle = victim if chance.random() < 0.3 else f"{number:032x}"
                 others += handle != victim
-                asyncio.get_running_loop()
-                appending = asyncio.create_task(buffer.append(event(base + number, handle=handle)))
-                if number % 10 == 9:
-                    await appending
-        await asyncio.sleep(0.6)
+                together.append(asyncio.create_task(buffer.append(event(base + number, handle=handle))))
+            if number % 10 == 9:
+                await asyncio.gather(*together)
+                together.clear()
+        await buffer.settled()
         os.write(1, f"rows {others}\n".encode())
         while True:
             await buffer.purge(victim.__eq__, reason="withdrawn")

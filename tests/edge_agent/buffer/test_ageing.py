@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from edge_agent.buffer.ageing import STEADY_S, Ages
+from edge_agent.buffer.segment import Segment
 from edge_agent.settings import BufferSettings
 from telemetry.sample import DataClass
 from tests.edge_agent.buffer.helpers import HANDLE, ack, drain, event, opened, sample, until, values_of
+from tests.edge_agent.buffer.test_damage import batch, stream
 from tests.edge_agent.buffer.traces import traces
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ async def test_what_is_too_old_goes_by_class_and_is_counted(tmp_path: Path) -> N
     assert traces(tmp_path, OLD)
     folder = tmp_path / "quarantine"
     folder.mkdir()
-    for name, days in (("older", 91), ("younger", 89)):
+    for name, days in (("older", 91), ("younger", 89), ("bulk-1-64.bin", 8), ("samples-1-64.bin", 8)):
         (folder / name).write_bytes(b"damaged")
         os.utime(folder / name, ns=(0, now_ns - days * DAY_NS))
     async with opened(tmp_path, max_age_days=LIMITS) as (buffer, counters):
@@ -53,7 +56,7 @@ async def test_what_is_too_old_goes_by_class_and_is_counted(tmp_path: Path) -> N
         await until(lambda: counters.get("buffer.expired_values.bulk") > 0)
         bulk = counters.get("buffer.expired_values.bulk")
         assert counters.get("buffer.expired_batches.events") == 2
-        assert [path.name for path in folder.iterdir()] == ["younger"]
+        assert sorted(path.name for path in folder.iterdir()) == ["samples-1-64.bin", "younger"]
         assert counters.get("buffer.expired_values.samples") == 0
         assert not traces(tmp_path, OLD)
         assert buffer.status().values == 8 - 2 - bulk
@@ -80,6 +83,66 @@ async def test_what_is_on_its_way_is_neither_dropped_nor_counted(tmp_path: Path)
         assert counters.get("buffer.expired_values.events") == 0
         buffer.acknowledge(ack(batch))
         await until(lambda: buffer.status().batches == 1)
+
+
+@pytest.mark.usefixtures("steady")
+async def test_what_is_too_old_goes_though_what_came_before_it_is_younger(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (buffer, _):
+        await buffer.append(event())
+        await buffer.append(event(time.time_ns() - 100 * DAY_NS, handle=OLD))
+    async with opened(tmp_path, max_age_days=LIMITS) as (buffer, counters):
+        await until(lambda: counters.get("buffer.expired_values.events") == 1)
+        await until(lambda: not traces(tmp_path, OLD))
+        assert buffer.status().values == 1
+
+
+@pytest.mark.usefixtures("steady")
+async def test_a_disk_that_refuses_only_puts_off_that_no_byte_of_people_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as (buffer, _):
+        await buffer.append(event(time.time_ns() - 100 * DAY_NS, handle=OLD))
+        await buffer.append(event())
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr("edge_agent.buffer.segment.Segment.write", refused)
+        async with opened(tmp_path, max_age_days=LIMITS) as (buffer, counters):
+            await until(lambda: counters.get("buffer.disk_errors") > 0)
+            assert counters.get("buffer.expired_values.events") == 1
+            assert traces(tmp_path, OLD)
+            full.undo()
+            await until(lambda: not traces(tmp_path, OLD))
+            assert counters.get("buffer.expired_values.events") == 1
+            assert buffer.status().values == 1
+
+
+def test_a_long_outage_is_not_read_through_every_ten_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room's data may wait for ever, vitals a week: whose files were looked at once are not read again for that."""
+    it = stream(tmp_path)
+    it.open()
+    for number in range(1, 101):
+        it.append([batch(number)])
+    files = it.state().segments
+    it.close()
+    loads: list[Segment] = []
+    load = Segment.load
+
+    def noted(segment: Segment, *arguments: Any, **options: Any) -> None:
+        loads.append(segment)
+        load(segment, *arguments, **options)
+
+    it = stream(tmp_path)
+    it.open()
+    monkeypatch.setattr(Segment, "load", noted)
+    for _ in range(3):
+        it.expire({DataClass.SENSITIVE: 1000}, frozenset())
+    assert len(loads) == files - 1 > 2
+    it.expire({DataClass.SENSITIVE: 1000, DataClass.OPEN: 51}, frozenset())
+    assert it.take_counts()["buffer.expired_batches.samples"] == 50
+    it.close()
 
 
 def test_the_clock_must_be_believed_for_an_hour() -> None:

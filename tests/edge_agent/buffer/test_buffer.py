@@ -10,7 +10,7 @@ from edge_agent.buffer import Buffer, read_status
 from telemetry.ack import Ack, Refused
 from telemetry.counters import Counters
 from telemetry.errors import ConfigError
-from telemetry.sample import DataClass, Durability, Sample
+from telemetry.sample import DataClass, Sample
 from tests.edge_agent.buffer.helpers import (
     DEVICES,
     HANDLE,
@@ -18,6 +18,7 @@ from tests.edge_agent.buffer.helpers import (
     ack,
     drain,
     event,
+    live,
     opened,
     plain,
     sample,
@@ -98,9 +99,7 @@ async def test_without_acknowledgement_everything_is_on_disk_within_the_window(t
 async def test_spilled_while_in_flight_it_is_acknowledged_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as (buffer, counters):
         await buffer.append(sample(value=1.0))
-        await asyncio.sleep(WINDOW_S / 3)
-        batch = buffer.take_live()
-        assert batch is not None
+        batch = await live(buffer)
         await until(lambda: counters.get("buffer.syncs.samples") == 1)
         assert await buffer.take_backfill() is None
         buffer.acknowledge(ack(batch))
@@ -126,14 +125,11 @@ async def test_an_event_is_durable_within_fifty_milliseconds(tmp_path: Path) -> 
 async def test_events_go_first_and_survive_unsent(tmp_path: Path) -> None:
     async with opened(tmp_path) as (buffer, _):
         await buffer.append(sample())
-        await asyncio.sleep(WINDOW_S / 3)
         await buffer.append(event())
-        batch = buffer.take_live()
-        assert batch is not None
+        batch = await live(buffer)
         assert batch.event
         assert plain(batch).devices[0].samples[0].subject == HANDLE
-        rest = buffer.take_live()
-        assert rest is not None
+        rest = await live(buffer)
         assert not rest.event
         await buffer.append(event())
         # Not taken in time: it is no longer live, but comes from disk.
@@ -191,7 +187,7 @@ async def test_reimaged_buffer_gets_a_new_epoch_and_ignores_the_old_ones_acknowl
     async with opened(tmp_path / "b") as (buffer, counters):
         assert buffer.epoch != old
         await buffer.append(sample())
-        await asyncio.sleep(WINDOW_S / 3)
+        await until(lambda: buffer.status().batches == 1)
         buffer.acknowledge(Ack(epoch=old, time_ns=0, stored=[(0, 1 << 62)]))
         assert counters.get("buffer.acks_unknown_epoch") == 1
         assert buffer.status().batches == 1
@@ -255,9 +251,7 @@ async def test_under_another_name_what_waits_is_neither_sent_nor_lost(
 async def test_refused_frees_the_buffer_too(tmp_path: Path) -> None:
     async with opened(tmp_path) as (buffer, _):
         await buffer.append(sample())
-        await asyncio.sleep(WINDOW_S / 3)
-        batch = buffer.take_live()
-        assert batch is not None
+        batch = await live(buffer)
         refused = [Refused(batch=batch.number, samples=[], reason="schema")]
         buffer.acknowledge(Ack(epoch=buffer.epoch, time_ns=0, refused=refused))
         assert buffer.status().batches == 0
@@ -326,16 +320,14 @@ async def test_late_samples_do_not_make_their_neighbours_late(tmp_path: Path) ->
     async with opened(tmp_path) as (buffer, counters):
         await buffer.append(sample(time.time_ns() - 3600 * SECOND, value=1.0))
         await buffer.append(sample(value=2.0))
-        await asyncio.sleep(WINDOW_S / 3)
-        live = buffer.take_live()
-        assert live is not None
-        assert values_of([live]) == [2.0]
+        young = await live(buffer)
+        assert values_of([young]) == [2.0]
         assert buffer.take_live() is None
         late = await buffer.take_backfill()
         assert late is not None
         assert values_of([late]) == [1.0]
         assert counters.get("buffer.syncs.samples") == 0
-        buffer.acknowledge(ack(live, late))
+        buffer.acknowledge(ack(young, late))
         assert buffer.status().batches == 0
 
 
@@ -356,7 +348,6 @@ async def test_only_admitted_of_known_devices_come_in(tmp_path: Path) -> None:
             await buffer.append(Sample(device="air-1", acquired_at_ns=0))  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match="ghost"):
             await buffer.append(sample(name="ghost"))
-        assert sample().durability is Durability.SAMPLE
 
 
 async def test_one_directory_one_agent(tmp_path: Path) -> None:
@@ -378,7 +369,7 @@ async def test_one_directory_one_agent(tmp_path: Path) -> None:
             pass
 
 
-async def test_hours_left_follow_the_rate(tmp_path: Path) -> None:
+async def test_of_nothing_no_hours_are_told_and_the_age_is_that_of_the_oldest(tmp_path: Path) -> None:
     async with opened(tmp_path) as (buffer, _):
         assert buffer.status().hours_left is None
         assert buffer.status().oldest_age_s is None

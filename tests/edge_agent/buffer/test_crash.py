@@ -13,7 +13,8 @@ from tests.edge_agent.buffer.helpers import ack, drain, opened, plain, until, va
 ROOT = Path(__file__).parents[3]
 WINDOW_NS = 200_000_000
 SLACK_NS = 150_000_000
-"""A machine that runs other tests beside this one may be late."""
+"""Besides what the child says of how late the machine was lately."""
+LATELY_NS = 1_000_000_000
 ROUNDS = 20
 
 
@@ -30,9 +31,16 @@ def run_and_kill(path: Path, first: int, seed: int, seconds: float) -> tuple[lis
     return [line.split() for line in lines.splitlines() if line], killed_ns
 
 
+def machine_late_ns(said: list[list[str]], killed_ns: int) -> int:
+    """Return by how much the loop and the disk were late: other tests may run beside this one."""
+    told = [(int(line[1]), int(line[2])) for line in said if line[0] == "late" and len(line) == 3]
+    silent_ns = killed_ns - max((at for _, at in told), default=0)
+    return silent_ns + max((late for late, at in told if killed_ns - at < LATELY_NS), default=0)
+
+
 async def test_nothing_older_than_the_window_is_lost(tmp_path: Path) -> None:
     chance = random.Random(7)  # noqa: S311
-    first = 0
+    first = held_to_it = 0
     for number in range(ROUNDS):
         said, killed_ns = run_and_kill(tmp_path, first, number, chance.uniform(0.05, 0.8))
         events = {int(line[1]) for line in said if line[0] == "e"}
@@ -49,7 +57,9 @@ async def test_nothing_older_than_the_window_is_lost(tmp_path: Path) -> None:
                 for block in plain(batch).devices
                 for one in block.samples
             }
-            must = {value for value, at in samples.items() if killed_ns - at > WINDOW_NS + SLACK_NS} - acked
+            slack_ns = SLACK_NS + machine_late_ns(said, killed_ns)
+            must = {value for value, at in samples.items() if killed_ns - at > WINDOW_NS + slack_ns} - acked
+            held_to_it += len(must)
             assert must <= set(there)
             assert len(there) == len(set(there))
             assert events <= stored_events
@@ -57,3 +67,4 @@ async def test_nothing_older_than_the_window_is_lost(tmp_path: Path) -> None:
             if batches:
                 buffer.acknowledge(ack(*batches))
             await until(lambda buffer=buffer: buffer.status().batches == 0)  # type: ignore[misc]
+    assert held_to_it  # or the test shows nothing

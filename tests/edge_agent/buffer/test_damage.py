@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.buffer import EncodedBatch, read_status
-from edge_agent.buffer.record import Damage, Found, Header, Kind, frame, header_of, scan
+from edge_agent.buffer.record import Damage, Found, Kind, frame, header_of, scan
 from edge_agent.buffer.stream import Stream
 from telemetry.sample import DataClass
 from tests.edge_agent.buffer.helpers import drain, event, opened, plain, sample
@@ -247,7 +247,6 @@ def test_scan_finds_what_was_framed(sizes: list[int], tail: bytes) -> None:
     data = b"".join(frame(header_of(one), one.payload) for one in batches)
     found = [item for item in scan(data + bytes(100) + tail) if isinstance(item, Found)]
     assert [item.header for item in found[: len(batches)]] == [header_of(one) for one in batches]
-    assert Header(kind=Kind.SKIP).data_class is not None
 
 
 def test_damage_is_quarantined_and_bounded(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +272,30 @@ def test_damage_is_quarantined_and_bounded(template: Template, monkeypatch: pyte
         read_all(it)
         assert it.take_counts()["buffer.quarantine_full"] == 1
         it.close()
+
+
+def test_what_goes_bad_after_it_was_read_in_is_lost_and_never_handed_out(tmp_path: Path) -> None:
+    it = stream(tmp_path)
+    it.open()
+    it.append([batch(1), batch(2)])
+    (file,) = (tmp_path / "samples").glob("*.log")
+    content = bytearray(file.read_bytes())
+    content[content.index(batch(1).payload) + 200] ^= 1
+    with file.open("r+b") as there:
+        there.write(content)
+    assert read_all(it) == [batch(2)]
+    assert it.take_counts() == {
+        "buffer.corrupt_ranges": 1,
+        "buffer.lost_batches": 1,
+        "buffer.lost_values": batch(1).values,
+    }
+    it.append([batch(3)])
+    it.close()
+    again = stream(tmp_path)
+    again.open()
+    assert read_all(again) == [batch(2), batch(3)]
+    assert again.take_counts() == {}
+    again.close()
 
 
 async def test_a_damaged_buffer_directory_opens_and_goes_on(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from edge_agent.buffer import Priority, priority_of, read_status
 from edge_agent.buffer.writer import NO_ROOM
 from telemetry.sample import DataClass
 from tests.edge_agent.buffer.helpers import WINDOW_S, ack, device, drain, emptied, event, opened, sample, until
+from tests.edge_agent.buffer.test_limits import Disk
 
 if TYPE_CHECKING:
     import pytest
@@ -136,6 +137,33 @@ async def test_what_is_worth_less_never_pushes_out_what_is_worth_more(tmp_path: 
         assert vitals == in_memory + counters.get("buffer.dropped_values.bulk")
         assert counters.get("buffer.dropped_values.bulk") > 0
         await emptied(buffer)
+
+
+async def test_what_would_not_fit_anyway_pushes_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that hung, under a small cap: more waits in memory than the cap lets in."""
+    disk = Disk(monkeypatch)
+    cap = 200_000
+    monkeypatch.setattr("edge_agent.buffer.keeper.RETRY_MAX_S", 0.2)
+    async with opened(tmp_path, devices=ROOMS | DOOR, max_bytes=cap, **QUICK) as (buffer, counters):
+        kept = await bring(buffer, DataClass.OPEN, 2)
+        await spilled(buffer)
+        disk.gate.clear()
+        kept_too = await bring(buffer, DataClass.OPEN, 1)
+        await until(lambda: buffer._opened.spilled[0].busy_s > 0.02)
+        came = kept_too + await bring(buffer, DataClass.OPEN, 200)
+        disk.gate.set()
+        await until(lambda: buffer.status().disk_error == NO_ROOM)
+        assert counters.get("buffer.dropped_values.samples") == 0
+        assert buffer.status().held["samples"].values >= kept + kept_too
+        assert buffer.status().values == kept + came
+        # In portions it fits, and the oldest go as ever.
+        monkeypatch.setattr("edge_agent.buffer.writer.PORTION_BYTES", 20_000)
+        await until(lambda: buffer.status().memory_batches == 0)
+        assert buffer.status().disk_error is None
+        dropped = counters.get("buffer.dropped_values.samples")
+        assert 0 < dropped < came
+        assert buffer.status().values == kept + came - dropped
+        assert buffer.status().disk_bytes <= cap
 
 
 async def test_a_smaller_cap_is_no_reason_to_refuse(tmp_path: Path) -> None:

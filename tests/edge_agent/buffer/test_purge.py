@@ -99,11 +99,11 @@ def purge(stream: Stream, first: int) -> Purged:
     """Purge him, numbering what is left from `first` on, as `Purger` does."""
     total = Purged()
     for sequence in stream.sequences():
-        found = stream.purge(sequence, him, [])
+        found = stream.purge(sequence, him, [], [])
         while not isinstance(found, Purged):
             identities = [(EPOCH, number) for number in range(first, first + found)]
             first += found
-            found = stream.purge(sequence, him, identities)
+            found = stream.purge(sequence, him, identities, [])
         total.add(found)
     return total
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,97 +11,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.buffer import Stamp, WaitingRoom, read_status
-from edge_agent.buffer import waiting as waiting_module
-from edge_agent.buffer.record import HEADER_BYTES, Found, scan
-from edge_agent.buffer.unsynced import Lane
+from edge_agent.buffer import WaitingRoom, read_status, unsynced_store
 from edge_agent.buffer.unsynced_form import Waiting, estimate, pack, unpack
-from edge_agent.clock import EARLIEST_NS, utc_of
+from edge_agent.clock import EARLIEST_NS
 from telemetry.counters import Counters
 from tests.edge_agent.buffer.helpers import DEVICES, event, sample, until
+from tests.edge_agent.buffer.rooms import (
+    HER,
+    HIM,
+    MINUTE,
+    OFFSET,
+    SECOND,
+    Boots,
+    Sink,
+    abandoned,
+    on_disk,
+    opened,
+)
 from tests.edge_agent.buffer.test_purge import Cut, killed_at
 from tests.edge_agent.buffer.traces import traces
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
-
-    from telemetry.sample import Admitted
-
-SECOND = 1_000_000_000
-MINUTE = 60 * SECOND
-OFFSET = 1_800_000_000 * SECOND + 7
-HIM, HER = "ab" * 16, "cd" * 16
-
-
-class Boots:
-    """CLOCK_BOOTTIME, moved by hand."""
-
-    def __init__(self) -> None:
-        self.at_ns = 10 * SECOND
-
-    def __call__(self) -> int:
-        return self.at_ns
-
-
-class Sink:
-    """Durable is what was there when it was last settled; the rest goes with the process."""
-
-    def __init__(self) -> None:
-        self.durable: list[tuple[Admitted, int]] = []
-        self.memory: list[tuple[Admitted, int]] = []
-
-    async def tell(self, taken_ns: int, admitted: Admitted, stamp: Stamp) -> None:
-        self.memory.append((admitted, utc_of(taken_ns, stamp.offset_ns)))
-
-    async def settled(self) -> None:
-        self.durable += self.memory
-        self.memory = []
-
-
-async def opened(path: Path, now: Boots, counters: Counters | None = None, **options: object) -> WaitingRoom:
-    settings: dict[str, object] = {
-        "boot": "this",
-        "guess_ns": 0,
-        "window_s": 0.4,
-        "max_bytes": 64_000_000,
-        "devices": dict(DEVICES),
-        "counters": counters or Counters(),
-        "now_boot_ns": now,
-    }
-    return await WaitingRoom.open(path, **(settings | options))  # type: ignore[arg-type]
-
-
-@pytest.fixture
-async def open_room(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
-    rooms: list[WaitingRoom] = []
-
-    async def make(now: Boots, counters: Counters | None = None, **options: object) -> WaitingRoom:
-        rooms.append(await opened(tmp_path, now, counters, **options))
-        return rooms[-1]
-
-    yield make
-    for room in rooms:
-        await room.close()
-
-
-def abandoned(room: WaitingRoom) -> None:
-    """End as a process does: nothing more is written."""
-    room._closed = True
-    room._thread.shutdown(wait=True)
-    for _, descriptor in room._log._active.values():
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-
-
-def on_disk(path: Path) -> list[Admitted]:
-    found: list[Admitted] = []
-    for file in sorted([*(path / "unsynced").glob("*.air"), *(path / "unsynced").glob("*.persons")]):
-        data = file.read_bytes()
-        for item in scan(data):
-            group = unpack(data[item.start + HEADER_BYTES : item.end]) if isinstance(item, Found) else None
-            found += [one for _, one in group or []]
-    return found
 
 
 async def test_a_sample_is_durable_within_w_and_an_event_before_it_is_answered(tmp_path, open_room):
@@ -315,31 +245,11 @@ async def test_over_the_cap_and_faster_than_it_can_be_told_air_goes_first_and_is
         for one in noise:
             await room.put(now() + number, one)
         await room._write()
-    assert room._log.size < waiting_module._SLACK + 2 * 65536
+    assert room._log.size < unsynced_store.SLACK_BYTES + 2 * 65536
     dropped = counters.get("clock.dropped_samples")
     assert dropped > 0
     assert room.waiting == 1 + 1200 - dropped
     assert [one.handle for one in on_disk(tmp_path) if one.handle] == [HIM]
-
-
-async def test_memory_is_bounded_while_the_disk_takes_nothing(open_room, monkeypatch):
-    monkeypatch.setattr(waiting_module, "MAX_IN_MEMORY", 50)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    now, counters = Boots(), Counters()
-    room = await open_room(now, counters)
-    with monkeypatch.context() as broken:
-        broken.setattr(os, "posix_fallocate", full)
-        for number in range(80):
-            await room.put(now(), event(handle=HIM) if number % 10 == 0 else sample())
-    assert room.waiting == 50
-    assert counters.get("clock.dropped_samples") == 30
-    assert len(room._memory[Lane.PERSONS]) == 8
-    assert room.state().error is not None
-    await room._write()
-    assert (room.state().error, room.waiting) == (None, 50)
 
 
 @pytest.mark.parametrize(

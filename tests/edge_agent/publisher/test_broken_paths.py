@@ -145,13 +145,11 @@ async def test_acknowledged_twice_for_nobody_or_for_what_was_never_sent(mosquitt
 
 
 async def test_live_goes_on_while_the_disk_does_not_answer(mosquitto: Server) -> None:
-    async with ingest(mosquitto) as fake, published(broker_of(mosquitto), Hanging()) as (publisher, outbox, _):
+    async with ingest(mosquitto) as fake, published(broker_of(mosquitto), Hanging()) as (_, outbox, _):
         outbox.put(0)
         await until(lambda: outbox.stored == [0])
-        turns = publisher.turns
         outbox.put(*range(1, 30))
         await until(lambda: len(outbox.stored) == 30)
-        assert publisher.turns > turns
         assert {flow for flow, _, _ in fake.heard} == {Flow.LIVE}
 
 
@@ -166,6 +164,6 @@ async def test_live_is_not_held_up_by_what_is_old(mosquitto: Server) -> None:
         began = asyncio.get_running_loop().time()
         outbox.put(*range(20))
         await until(lambda: set(range(20)) <= set(outbox.stored))
-        assert asyncio.get_running_loop().time() - began < 1
+        assert asyncio.get_running_loop().time() - began < 5, "after all that is old it would be ten seconds"
         sent = sum(flow is Flow.BACKFILL for flow, _, _ in fake.heard)
         assert sent <= 3 + 10 * (asyncio.get_running_loop().time() - began + 0.5)

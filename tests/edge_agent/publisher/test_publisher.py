@@ -11,6 +11,7 @@ import aiomqtt
 import pytest
 
 from edge_agent.publisher import Broker, session
+from edge_agent.publisher.connection import GREETING_S
 from telemetry.topics import Flow
 from tests.edge_agent.publisher.helpers import (
     DEVICES,
@@ -48,9 +49,7 @@ async def test_batches_are_sent_and_acknowledged(
         assert publisher.in_flight == 0
         assert publisher.ack_p95_s is not None
         assert publisher.ack_p95_s < 1.0
-        assert publisher.last_ack_at is not None
         assert counters.get("publisher.acks") == 40
-        assert publisher.turns > 0
 
 
 async def test_birth_goodbye_and_last_will(mosquitto: Server) -> None:
@@ -77,7 +76,7 @@ async def test_birth_goodbye_and_last_will(mosquitto: Server) -> None:
 async def test_pain_11_broker_down_at_the_start_and_killed_later(make_mosquitto: MakeServer) -> None:
     server = make_mosquitto()
     server.kill()
-    async with published(broker_of(server)) as (publisher, outbox, counters):
+    async with published(broker_of(server), random=lambda: 0.1) as (publisher, outbox, counters):
         outbox.put(1, 2, 3)
         await until(lambda: counters.get("publisher.connection_errors") >= 2)
         assert not publisher.connected
@@ -143,12 +142,12 @@ async def test_a_busy_store_pauses_what_is_new(mosquitto: Server) -> None:
     async with ingest(mosquitto) as fake, published(broker_of(mosquitto)) as (_, outbox, counters):
         outbox.put(0)
         await until(lambda: outbox.stored == [0])
+        started = time.monotonic()
         await fake.say(retry_after_s=0.5)
         await until(lambda: counters.get("publisher.pauses") == 1)
-        started = time.monotonic()
         outbox.put(1)
         await until(lambda: outbox.stored == [0, 1])
-        assert time.monotonic() - started > 0.4
+        assert time.monotonic() - started >= 0.5
 
 
 async def test_a_half_open_connection_is_noticed(mosquitto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +191,7 @@ async def test_stop_while_connecting_to_nowhere(mosquitto: Server) -> None:
             await until(lambda: proxy.connections > 0)
             started = time.monotonic()
             await publisher.stop()
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < GREETING_S
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64])
